@@ -1,0 +1,147 @@
+/**
+ * The proof of a delivery: one receipt for every settled batch, chained within its lane. It names each record, the hash
+ * of what was sent, and what the log calls it.
+ */
+import { bytesToHex, hexToBytes } from "@noble/hashes/utils.js"
+import * as Either from "effect/Either"
+import * as json from "./internal/json.ts"
+import * as merkle from "./internal/merkle.ts"
+import * as sha256 from "./internal/sha256.ts"
+
+/** One delivered record. */
+export interface Leaf {
+  readonly position: number
+  readonly id: string
+  /** SHA-256 of the envelope's unsigned bytes, in hex. */
+  readonly contentHash: string
+  /** Whether the row carried that hash itself when it was delivered. */
+  readonly isHashed: boolean
+  /** The log's name for the record, 1 to 255 bytes. */
+  readonly messageId: Uint8Array
+}
+
+/** A row of `trustlog_receipt`. */
+export interface Receipt {
+  readonly lane: string
+  /** 1, 2, 3 … within the lane. */
+  readonly sequence: number
+  /** The hash of the lane's previous receipt; 64 zeros for the first. */
+  readonly previous: string
+  readonly firstPosition: number
+  readonly lastPosition: number
+  readonly count: number
+  readonly topic: string
+  /** RFC 6962 root over the encoded leaves, in hex. */
+  readonly root: string
+  readonly leaves: Uint8Array
+  /** The signed state of the ledger that includes the batch; `null` where the log has none. */
+  readonly ledger: { readonly size: number; readonly root: string } | null
+  readonly deliveredAt: string
+  readonly purgedAt: string | null
+  readonly purgeSignature: string | null
+}
+
+/** What the first receipt of a lane names as its previous one. */
+export const genesis = "0".repeat(64)
+
+// A leaf is: flags (1 byte, bit 0: the row carried its hash), id (16), content hash (32), the position's offset from the
+// receipt's first (LEB128), length of the message id (1), message id. About 60 bytes for a ledger, 66 for Pulsar.
+
+const encodeLeaf = (leaf: Leaf, firstPosition: number): Uint8Array => {
+  const offset: Array<number> = []
+  let rest = leaf.position - firstPosition
+  while (rest >= 0x80) {
+    offset.push((rest % 0x80) | 0x80)
+    rest = Math.floor(rest / 0x80)
+  }
+  offset.push(rest)
+  const bytes = new Uint8Array(50 + offset.length + leaf.messageId.length)
+  bytes[0] = leaf.isHashed ? 1 : 0
+  bytes.set(hexToBytes(leaf.id.replaceAll("-", "")), 1)
+  bytes.set(hexToBytes(leaf.contentHash), 17)
+  bytes.set(offset, 49)
+  bytes[49 + offset.length] = leaf.messageId.length
+  bytes.set(leaf.messageId, 50 + offset.length)
+  return bytes
+}
+
+const uuidOf = (hex: string): string =>
+  `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
+
+/** What a batch's receipt holds of its leaves: they are sorted by position, and at least one. */
+export const seal = (
+  delivered: ReadonlyArray<Leaf>
+): Pick<Receipt, "firstPosition" | "lastPosition" | "count" | "root" | "leaves"> => {
+  const leaves = [...delivered].sort((a, b) => a.position - b.position)
+  const firstPosition = leaves[0]?.position ?? 0
+  const encoded = leaves.map((leaf) => encodeLeaf(leaf, firstPosition))
+  const blob = new Uint8Array(encoded.reduce((sum, bytes) => sum + bytes.length, 0))
+  let at = 0
+  for (const bytes of encoded) {
+    blob.set(bytes, at)
+    at += bytes.length
+  }
+  return {
+    firstPosition,
+    lastPosition: leaves.at(-1)?.position ?? 0,
+    count: leaves.length,
+    root: bytesToHex(merkle.root(encoded.map(merkle.leafHash))),
+    leaves: blob
+  }
+}
+
+/** Reads a receipt's leaves and checks them against its count, positions and root; says what does not agree. */
+export const open = (receipt: Receipt): Either.Either<ReadonlyArray<Leaf>, string> => {
+  const bytes = receipt.leaves
+  const leaves: Array<Leaf> = []
+  const hashes: Array<Uint8Array> = []
+  let at = 0
+  while (at < bytes.length) {
+    const start = at
+    let offset = 0
+    let unit = 1
+    at += 49
+    while ((bytes[at] ?? 0) >= 0x80) {
+      offset += ((bytes[at] ?? 0) & 0x7f) * unit
+      unit *= 0x80
+      at++
+    }
+    offset += (bytes[at] ?? 0) * unit
+    const end = at + 2 + (bytes[at + 1] ?? 0)
+    if (end > bytes.length) return Either.left("its leaves are cut")
+    const flags = bytes[start] ?? 0
+    if (flags > 1) return Either.left("its leaves are of an unknown form")
+    leaves.push({
+      position: receipt.firstPosition + offset,
+      id: uuidOf(bytesToHex(bytes.subarray(start + 1, start + 17))),
+      contentHash: bytesToHex(bytes.subarray(start + 17, start + 49)),
+      isHashed: flags === 1,
+      messageId: bytes.slice(at + 2, end)
+    })
+    hashes.push(merkle.leafHash(bytes.subarray(start, end)))
+    at = end
+  }
+  if (leaves.length === 0 || leaves.length !== receipt.count) return Either.left("its leaves do not match its count")
+  if (leaves.at(-1)?.position !== receipt.lastPosition) return Either.left("its leaves do not match its positions")
+  if (bytesToHex(merkle.root(hashes)) !== receipt.root) return Either.left("its leaves do not match its root")
+  return Either.right(leaves)
+}
+
+/**
+ * The hash that the lane's next receipt, and the lane's row for its newest, carry. It leaves out what a purge adds later.
+ */
+export const hash = (receipt: Receipt): string =>
+  sha256.hexOfText(
+    json.canonical({
+      lane: receipt.lane,
+      sequence: receipt.sequence,
+      previous: receipt.previous,
+      firstPosition: receipt.firstPosition,
+      lastPosition: receipt.lastPosition,
+      count: receipt.count,
+      topic: receipt.topic,
+      root: receipt.root,
+      ledger: receipt.ledger,
+      deliveredAt: receipt.deliveredAt
+    })
+  )
