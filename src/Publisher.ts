@@ -3,9 +3,8 @@
  */
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
 import type { OperationId } from "./Operation.ts"
-import type { PublisherError } from "./TrustlogError.ts"
+import { type PublisherError, RefusalReason } from "./TrustlogError.ts"
 
 /** One record on its way to the log. */
 export interface Message {
@@ -20,16 +19,9 @@ export interface Message {
   readonly traceparent: string | null
 }
 
-/**
- * Why a log refused one record, others being fine.
- *
- * - `tooLarge`, `altered`, `conflict`: can never succeed; a dead letter at once (`altered`: the row no longer matches its
- *   content hash; `conflict`: the log holds other content under this id)
- * - `schema`, `encoding`, `rejected`: retried on the schedule
- * - `suspect`: each time it was sent, the connection or the process was lost while the log was well
- */
-export const Reason = Schema.Literal("tooLarge", "altered", "conflict", "schema", "encoding", "rejected", "suspect")
-export type Reason = typeof Reason.Type
+/** Why a log refused one record. */
+export const Reason = RefusalReason
+export type Reason = RefusalReason
 
 /** Whether a record refused for this reason can never be accepted, so that retrying it is pointless. */
 export const isFinal = (reason: Reason): boolean =>

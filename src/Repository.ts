@@ -21,6 +21,9 @@ export interface Entry {
   readonly strategy: Strategy.Stored
 }
 
+/** So many operations, and so many bytes of their envelopes, are appended at once: what holds a transaction open is bounded. */
+export const maxBatch = { rows: 10_000, bytes: 64 * 1024 * 1024 } as const
+
 /**
  * What an append did: `appended` a new row; found the same one there (`duplicate`); or found it there as DbOnly and
  * made it pending (`promoted`).
@@ -165,7 +168,8 @@ export interface Stats {
 
 /** A row with every place that accounts for it, but for the receipts. */
 export interface Accounted extends Row {
-  readonly pendingLane: string | null
+  /** Whether it is pending, in its own lane. */
+  readonly isPending: boolean
   readonly retryState: "waiting" | "dead" | null
   readonly retryLane: string | null
   readonly isPromoted: boolean
@@ -195,8 +199,8 @@ export class Repository extends Context.Tag("effect-trustlog/Repository")<Reposi
   readonly stream: string
 
   /**
-   * Stores entries in the caller's ambient transaction, or in one of its own: all of them or, on any failure, none.
-   * Idempotent by id: the same content again is a duplicate, other content or another lane a conflict.
+   * Stores entries in the caller's ambient transaction, or in one of its own: all of them or, on any failure, none; at
+   * most `maxBatch` of them. Idempotent by id: the same content again is a duplicate, other content or another lane a conflict.
    */
   readonly append: (
     entries: ReadonlyArray<Entry>

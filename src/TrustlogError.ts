@@ -123,6 +123,36 @@ export class PublisherError extends Schema.TaggedError<PublisherError>("effect-t
 }
 
 /**
+ * Why a log refused one record, others being fine.
+ *
+ * - `tooLarge`, `altered`, `conflict`: can never succeed; a dead letter at once (`altered`: the row no longer matches its
+ *   content hash; `conflict`: the log holds other content under this id)
+ * - `schema`, `encoding`, `rejected`: retried on the schedule
+ * - `suspect`: each time it was sent, the connection or the process was lost while the log was well
+ */
+export const RefusalReason = Schema.Literal(
+  "tooLarge",
+  "altered",
+  "conflict",
+  "schema",
+  "encoding",
+  "rejected",
+  "suspect"
+)
+export type RefusalReason = typeof RefusalReason.Type
+
+/** The log refused a record that has no row (strategy TrustlogOnly), and so no retry: it is the caller's to handle. */
+export class Rejected extends Schema.TaggedError<Rejected>("effect-trustlog/Rejected")("Rejected", {
+  id: Schema.String,
+  reason: RefusalReason,
+  error: Schema.String
+}) {
+  override get message(): string {
+    return `operation ${this.id} was refused by the log (${this.reason}): ${this.error}`
+  }
+}
+
+/**
  * The embedded ledger cannot be read or appended to.
  *
  * - `missing`: there is no ledger at this path

@@ -1,0 +1,62 @@
+/**
+ * The repository over any `SqlClient`. What differs between databases stands in their dialects.
+ */
+import * as SqlClient from "@effect/sql/SqlClient"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as PubSub from "effect/PubSub"
+import * as Stream from "effect/Stream"
+import * as Migrations from "../Migrations.ts"
+import { Repository } from "../Repository.ts"
+import { DatabaseError } from "../TrustlogError.ts"
+import type { Dialect } from "../internal/dialects/Dialect.ts"
+import * as sqlite from "../internal/dialects/sqlite.ts"
+import * as append from "../internal/repository/append.ts"
+import * as context from "../internal/repository/context.ts"
+import * as delivery from "../internal/repository/delivery.ts"
+import * as evidence from "../internal/repository/evidence.ts"
+import * as leases from "../internal/repository/leases.ts"
+import * as losses from "../internal/repository/losses.ts"
+import * as receipts from "../internal/repository/receipts.ts"
+import * as retries from "../internal/repository/retries.ts"
+import * as stats from "../internal/repository/stats.ts"
+
+/**
+ * Builds the repository over the client in context, whose tables must be there (`Migrations`). Its statements are not
+ * touched by the client's name transforms.
+ */
+export const make = (
+  options: Migrations.Options = {}
+): Effect.Effect<Repository["Type"], DatabaseError, SqlClient.SqlClient> =>
+  Effect.gen(function*() {
+    const client = yield* SqlClient.SqlClient
+    const dialect = yield* dialectOf(client)
+    const { stream } = yield* Migrations.check(options)
+    const shared = context.make(client, dialect, { prefix: options.prefix ?? "", stream })
+    const counted = losses.make(shared)
+    const receipted = receipts.make(shared)
+    const hints = yield* PubSub.sliding<void>(1)
+    return Repository.of({
+      stream,
+      transaction: shared.hostTransaction,
+      wake: Effect.asVoid(PubSub.publish(hints, undefined)),
+      wakeUps: Stream.fromPubSub(hints),
+      ...append.make(shared),
+      ...leases.make(shared, counted),
+      ...delivery.make(shared, counted, receipted),
+      ...retries.make(shared, receipted),
+      ...stats.make(shared),
+      evidence: evidence.make(shared)
+    })
+  })
+
+/** The repository over the client in context. */
+export const layer = (
+  options: Migrations.Options = {}
+): Layer.Layer<Repository, DatabaseError, SqlClient.SqlClient> => Layer.effect(Repository, make(options))
+
+const dialectOf = (client: SqlClient.SqlClient): Effect.Effect<Dialect, DatabaseError> =>
+  client.onDialectOrElse({
+    sqlite: () => Effect.succeed(sqlite.make(client.withoutTransforms())),
+    orElse: () => new DatabaseError({ reason: "foreign", problem: "this database is not supported: use SQLite" })
+  })

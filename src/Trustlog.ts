@@ -1,0 +1,188 @@
+/**
+ * What an application calls.
+ */
+import * as Arr from "effect/Array"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import * as Envelope from "./Envelope.ts"
+import { fromUnknown, type Input, Lane, type Operation, type OperationId, timestampOf } from "./Operation.ts"
+import { type Message, type Outcome, Publisher } from "./Publisher.ts"
+import { type Appended, Repository, type Stats } from "./Repository.ts"
+import { Signer } from "./Signer.ts"
+import { type Name, Strategy } from "./Strategy.ts"
+import { Topics } from "./Topics.ts"
+import {
+  type DatabaseError,
+  InvalidOperation,
+  type OperationConflict,
+  PublisherError,
+  Rejected
+} from "./TrustlogError.ts"
+
+/** What an append may say of its entries. */
+export interface AppendOptions {
+  /** Instead of the layer's strategy. */
+  readonly strategy?: Name | undefined
+  /** A name makes the entries' lane `<kind>/<name>`, delivered on its own: per tenant, or per shard. */
+  readonly lane?: string | undefined
+}
+
+/** What became of an appended operation; `sent` (strategy TrustlogOnly) has no row, and so no position. */
+export type Result = Appended | { readonly id: OperationId; readonly outcome: "sent" }
+
+/** Everything that can keep an operation from being recorded. */
+export type AppendError = InvalidOperation | OperationConflict | DatabaseError | PublisherError | Rejected
+
+/**
+ * Records operations. `append` takes part in the transaction that the caller has open on the same `SqlClient`; if that
+ * commits, the operation reaches the log or is visibly a dead letter, and if it rolls back nothing is sent.
+ */
+export class Trustlog extends Context.Tag("effect-trustlog/Trustlog")<Trustlog, {
+  /**
+   * Records one operation. Idempotent by id: the same content again is a `duplicate`; other content fails with
+   * `OperationConflict`.
+   */
+  readonly append: (operation: Input, options?: AppendOptions) => Effect.Effect<Result, AppendError>
+  /**
+   * Records a batch: all of it or, on any failure, none (with TrustlogOnly each is sent on its own, and those before the
+   * first failure are in the log). Results are in the order of the batch. At most `Repository.maxBatch`.
+   */
+  readonly appendAll: (
+    operations: ReadonlyArray<Input>,
+    options?: AppendOptions
+  ) => Effect.Effect<ReadonlyArray<Result>, AppendError>
+  /**
+   * Runs an effect in one database transaction and wakes the workers once it has committed. Inside another transaction it
+   * is a savepoint of that one.
+   */
+  readonly transaction: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | DatabaseError, R>
+  /** Delivers operations after all that were only stored. */
+  readonly promote: Repository["Type"]["promote"]
+  readonly promoteRange: Repository["Type"]["promoteRange"]
+  readonly stats: Effect.Effect<Stats, DatabaseError>
+}>() {}
+
+/** Validates a batch; in a batch of several, the error's field begins with the index. */
+const validated = (operations: ReadonlyArray<Input>): Either.Either<ReadonlyArray<Operation>, InvalidOperation> =>
+  Either.all(
+    operations.map((operation, index) =>
+      Either.mapLeft(fromUnknown(operation), (error) =>
+        operations.length === 1 ? error : new InvalidOperation({
+          field: `[${index}]${error.field === "" || error.field.startsWith("[") ? "" : "."}${error.field}`,
+          reason: error.reason,
+          cure: error.cure
+        }))
+    )
+  )
+
+const laneFor = (operation: Operation, name: string | undefined): Either.Either<Lane, InvalidOperation> =>
+  Either.mapLeft(
+    Schema.decodeUnknownEither(Lane)(name === undefined ? operation.kind : `${operation.kind}/${name}`),
+    () =>
+      new InvalidOperation({
+        field: "lane",
+        reason: "format",
+        cure: "name a lane with 1 to 63 of A-Z a-z 0-9 . _ -, the first a letter or digit"
+      })
+  )
+
+/** What a message that was not acknowledged means to the one who waits for it. */
+const failureOf = (
+  id: OperationId,
+  outcome: Outcome | undefined,
+  outage: PublisherError | undefined
+): PublisherError | Rejected | undefined => {
+  switch (outcome?._tag) {
+    case "Acknowledged":
+      return undefined
+    case "Refused":
+      return new Rejected({ id, reason: outcome.reason, error: outcome.error })
+    default:
+      return outage ??
+        new PublisherError({
+          reason: "unavailable",
+          problem: `the log did not answer for operation ${id}; it may hold it: append it again with the same id`
+        })
+  }
+}
+
+/** Builds the client over the repository, and over the publisher that TrustlogOnly entries are sent to. */
+export const make: Effect.Effect<Trustlog["Type"], never, Repository | Publisher> = Effect.gen(function*() {
+  const repository = yield* Repository
+  const publisher = yield* Publisher
+  const signer = yield* Signer
+  const topicOf = yield* Topics
+  const strategyOfLayer = yield* Strategy
+
+  const send = (operations: ReadonlyArray<Operation>, name: string | undefined) =>
+    Effect.gen(function*() {
+      const now = timestampOf(yield* Clock.currentTimeMillis)
+      const sealed = yield* Either.all(operations.map((operation) =>
+        Either.flatMap(laneFor(operation, name), (lane) =>
+          Either.map(
+            Envelope.seal(repository.stream, operation, now, { isStored: false }),
+            ({ encoded }) => ({ encoded, topic: topicOf(lane) })
+          ))
+      ))
+      // Runs of one topic, so that what is sent stays in the caller's order.
+      for (
+        const run of Arr.isNonEmptyReadonlyArray(sealed)
+          ? Arr.groupWith(sealed, (a, b) =>
+            a.topic === b.topic)
+          : []
+      ) {
+        const signed = yield* signer.sign(run.map(({ encoded }) => encoded))
+        const messages = Arr.zipWith(run, signed, ({ encoded }, bytes): Message => ({
+          stream: repository.stream,
+          id: encoded.id,
+          bytes,
+          contentHash: encoded.contentHash,
+          traceparent: encoded.traceparent
+        }))
+        const { outage, outcomes } = yield* publisher.publish(run[0].topic, messages)
+        for (const [i, { id }] of messages.entries()) {
+          const failure = failureOf(id, outcomes[i], outage)
+          if (failure !== undefined) return yield* failure
+        }
+      }
+      return operations.map(({ id }): Result => ({ id, outcome: "sent" }))
+    })
+
+  const appendAll: Trustlog["Type"]["appendAll"] = (inputs, options = {}) =>
+    Effect.gen(function*() {
+      const operations = yield* validated(inputs)
+      const strategy = options.strategy ?? strategyOfLayer
+      if (strategy === "TrustlogOnly") return yield* send(operations, options.lane)
+      const entries = yield* Either.all(operations.map((operation) =>
+        Either.map(laneFor(operation, options.lane), (lane) => ({ operation, lane, strategy }))
+      ))
+      const results = yield* repository.append(entries)
+      if (
+        results.some((result) =>
+          result.outcome !== "duplicate"
+        )
+      ) yield* repository.wake
+      return results
+    }).pipe(Effect.withSpan("Trustlog.append", { attributes: { "trustlog.batch": inputs.length } }))
+
+  return Trustlog.of({
+    append: (operation, options) =>
+      Effect.flatMap(
+        appendAll([operation], options),
+        ([result]) =>
+          result === undefined ? Effect.dieMessage("an append of one operation has one result") : Effect.succeed(result)
+      ),
+    appendAll,
+    transaction: (effect) => Effect.tap(repository.transaction(effect), () => repository.wake),
+    promote: (ids) => Effect.tap(repository.promote(ids), () => repository.wake),
+    promoteRange: (range) => Effect.tap(repository.promoteRange(range), () => repository.wake),
+    stats: repository.stats
+  })
+})
+
+/** The client. */
+export const layer: Layer.Layer<Trustlog, never, Repository | Publisher> = Layer.effect(Trustlog, make)

@@ -1,0 +1,200 @@
+/**
+ * How operations come in: append, and the promotion of those that were only stored.
+ */
+import { SqlError } from "@effect/sql/SqlError"
+import * as Arr from "effect/Array"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Envelope from "../../Envelope.ts"
+import { type Lane, timestampOf } from "../../Operation.ts"
+import { type Appended, type Entry, maxBatch, type Repository } from "../../Repository.ts"
+import { DatabaseError, InvalidOperation, OperationConflict } from "../../TrustlogError.ts"
+import * as rows from "../rows.ts"
+import type { Context } from "./context.ts"
+
+/** So many bytes of envelopes go into one INSERT at most. */
+const maxInsertBytes = 8 * 1024 * 1024
+
+const encoder = new TextEncoder()
+
+/** An entry whose row is ready. */
+interface Sealed {
+  readonly index: number
+  readonly entry: Entry
+  readonly bytes: number
+  readonly row: ReturnType<typeof rows.toRow>
+}
+
+interface Pending {
+  readonly lane: Lane
+  readonly position: number
+}
+
+export const make = (context: Context): Pick<Repository["Type"], "append" | "promote" | "promoteRange"> => {
+  const { dialect, join, now, operation, pending, promotion, sql, stream } = context
+
+  const existing = (ids: ReadonlyArray<string>) =>
+    Effect.map(
+      sql<rows.OperationRow & { readonly is_promoted: number }>`SELECT ${context.columns},
+          CASE WHEN m.position IS NULL THEN 0 ELSE 1 END AS is_promoted
+        FROM ${operation} o LEFT JOIN ${promotion} m ON m.position = o.position
+        WHERE ${dialect.isOneOf("o.id", ids)}`,
+      (found) => new Map(found.map((r) => [r.id, { ...rows.row(r), isPromoted: Number(r.is_promoted) === 1 }]))
+    )
+
+  const insertPending = (entries: ReadonlyArray<Pending>) =>
+    Effect.forEach(
+      Arr.chunksOf(entries, dialect.maxRows(2)),
+      (chunk) => sql`INSERT INTO ${pending} ${sql.insert(chunk.map(({ lane, position }) => ({ lane, position })))}`,
+      { discard: true }
+    )
+
+  const insertPromotions = (entries: ReadonlyArray<Pending>) =>
+    Effect.gen(function*() {
+      const promoted_at = yield* now
+      for (const chunk of Arr.chunksOf(entries, dialect.maxRows(2))) {
+        yield* sql`INSERT INTO ${promotion} (position, promoted_at) SELECT o.position, ${promoted_at}
+          FROM ${operation} o WHERE ${dialect.isOneOf("o.position", chunk.map((entry) => entry.position))}`
+      }
+      yield* insertPending(entries)
+    })
+
+  /** Judges entries whose id is there already, and promotes those that were only stored. */
+  const reconcile = (entries: ReadonlyArray<Entry>) =>
+    Effect.gen(function*() {
+      if (entries.length === 0) return []
+      const found = yield* existing(entries.map((entry) => entry.operation.id))
+      const promoted = new Map<number, Lane>()
+      const results: Array<Appended> = []
+      for (const { lane, operation: { id }, operation: stated, strategy } of entries) {
+        const row = found.get(id)
+        if (row === undefined) {
+          // Whoever held the id has gone since the INSERT met it.
+          const problem = `operation ${id} was being appended by another transaction; try again`
+          return yield* new SqlError({ cause: new DatabaseError({ reason: "locked", problem }) })
+        }
+        if (row.lane !== lane) return yield* new OperationConflict({ id, reason: "lane" })
+        const restated = Envelope.contentHash(stream, Envelope.recorded(stated, row.occurredAt))
+        if (restated !== (row.contentHash ?? Envelope.contentHash(stream, row))) {
+          return yield* new OperationConflict({ id, reason: "content" })
+        }
+        const isPromotion = row.strategy === "DbOnly" && !row.isPromoted && strategy === "DbAndTrustlog" &&
+          !promoted.has(row.position)
+        if (isPromotion) promoted.set(row.position, lane)
+        results.push({ id, position: row.position, outcome: isPromotion ? "promoted" : "duplicate" })
+      }
+      yield* insertPromotions(Array.from(promoted, ([position, lane]) => ({ position, lane })))
+      return results
+    })
+
+  const insert = (entries: ReadonlyArray<Sealed>) =>
+    Effect.gen(function*() {
+      const recorded_at = yield* now
+      const inserted = yield* sql<{ readonly position: number; readonly id: string }>`INSERT INTO ${operation} ${
+        sql.insert(entries.map((sealed) => ({ ...sealed.row, recorded_at })))
+      } ON CONFLICT (id) DO NOTHING RETURNING position, id`
+      const positions = new Map(inserted.map((r) => [r.id, Number(r.position)]))
+      const results: Array<readonly [index: number, result: Appended]> = []
+      const repeated: Array<Sealed> = []
+      const fresh: Array<Pending> = []
+      for (const sealed of entries) {
+        const { lane, operation: { id }, strategy } = sealed.entry
+        const position = positions.get(id)
+        if (position === undefined) {
+          repeated.push(sealed)
+          continue
+        }
+        // A second entry of one id within the batch is judged like any other repetition.
+        positions.delete(id)
+        results.push([sealed.index, { id, position, outcome: "appended" }])
+        if (strategy === "DbAndTrustlog") fresh.push({ lane, position })
+      }
+      yield* insertPending(fresh)
+      const judged = yield* reconcile(repeated.map((sealed) => sealed.entry))
+      return [...results, ...Arr.zip(repeated.map((sealed) => sealed.index), judged)]
+    })
+
+  const seal = (
+    entries: ReadonlyArray<Entry>,
+    millis: number
+  ): Either.Either<ReadonlyArray<Sealed>, InvalidOperation> =>
+    Either.all(entries.map((entry, index) =>
+      Either.map(
+        Envelope.seal(stream, entry.operation, timestampOf(millis)),
+        ({ encoded, entry: recorded }): Sealed => ({
+          index,
+          entry,
+          bytes: encoded.bytes.length,
+          row: rows.toRow(recorded, {
+            lane: entry.lane,
+            strategy: entry.strategy,
+            payloadBytes: recorded.payload === null ? 0 : encoder.encode(recorded.payload).length,
+            contentHash: encoded.contentHash
+          })
+        })
+      )
+    ))
+
+  const promoteThose = (found: ReadonlyArray<Pending>) => Effect.as(insertPromotions(found), found.length)
+
+  return {
+    append: (entries) =>
+      entries.length === 0 ? Effect.succeed([]) : Effect.gen(function*() {
+        const sealed = yield* seal(entries, yield* Clock.currentTimeMillis)
+        const bytes = sealed.reduce((sum, entry) => sum + entry.bytes, 0)
+        if (entries.length > maxBatch.rows || bytes > maxBatch.bytes) {
+          const cure = `append at most ${maxBatch.rows} operations and ${maxBatch.bytes} bytes at once; ` +
+            `this batch has ${entries.length} and ${bytes}`
+          return yield* new InvalidOperation({ field: "", reason: "tooLarge", cure })
+        }
+        const chunks = chunksBy(sealed, dialect.maxRows(rows.operationColumns.length + 1))
+        const results = yield* join("appending operations", Effect.forEach(chunks, insert))
+        return results.flat().sort(([a], [b]) => a - b).map(([, result]) => result)
+      }),
+
+    promote: (ids) =>
+      join(
+        "promoting operations",
+        Effect.gen(function*() {
+          const found = yield* existing(ids)
+          const promoted = new Map<number, Lane>()
+          const results = ids.map((id) => {
+            const row = found.get(id)
+            if (row === undefined) return { id, outcome: "unknown" as const }
+            if (row.strategy !== "DbOnly") return { id, outcome: "notDbOnly" as const }
+            if (row.isPromoted || promoted.has(row.position)) return { id, outcome: "alreadyPromoted" as const }
+            promoted.set(row.position, row.lane)
+            return { id, outcome: "promoted" as const }
+          })
+          yield* insertPromotions(Array.from(promoted, ([position, lane]) => ({ position, lane })))
+          return results
+        })
+      ),
+
+    promoteRange: ({ from, to }) =>
+      join(
+        "promoting operations",
+        Effect.flatMap(
+          sql<{ readonly position: number; readonly lane: string }>`SELECT o.position, o.lane FROM ${operation} o
+            WHERE o.position >= ${from} AND o.position <= ${to} AND o.strategy = 'DbOnly'
+              AND NOT EXISTS (SELECT 1 FROM ${promotion} m WHERE m.position = o.position)`,
+          (found) => promoteThose(found.map((r) => ({ position: Number(r.position), lane: rows.lane(r.lane) })))
+        )
+      )
+  }
+}
+
+const chunksBy = (entries: ReadonlyArray<Sealed>, maxRows: number): ReadonlyArray<ReadonlyArray<Sealed>> => {
+  const chunks: Array<Array<Sealed>> = []
+  let bytes = 0
+  for (const sealed of entries) {
+    const chunk = chunks.at(-1)
+    bytes += sealed.bytes
+    if (chunk === undefined || chunk.length >= maxRows || bytes > maxInsertBytes) {
+      chunks.push([sealed])
+      bytes = sealed.bytes
+    } else chunk.push(sealed)
+  }
+  return chunks
+}

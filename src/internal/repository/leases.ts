@@ -1,0 +1,100 @@
+/**
+ * Who delivers which lane: members, and fenced leases on the lanes' rows.
+ */
+import * as Effect from "effect/Effect"
+import { laneOf } from "../../Operation.ts"
+import type { Lease, Repository } from "../../Repository.ts"
+import * as rows from "../rows.ts"
+import type { Context } from "./context.ts"
+import type { Losses } from "./losses.ts"
+
+export const make = (
+  context: Context,
+  losses: Losses
+): Pick<Repository["Type"], "register" | "unregister" | "lanes" | "acquire" | "renew" | "release" | "lowerBound"> => {
+  const { cursor, ensureLane, fencedUpdate, laneName, laneRow, later, now, pending, query, sql, transact } = context
+
+  const boundOf = (lane: string, otherwise: number) =>
+    Effect.map(
+      sql<{ readonly first: number | null }>`SELECT min(position) AS first FROM ${pending} WHERE lane = ${lane}`,
+      ([found]) => found === undefined || found.first === null ? otherwise : Number(found.first) - 1
+    )
+
+  return {
+    register: (member, timeToLive) =>
+      transact(
+        "registering as a member",
+        Effect.gen(function*() {
+          const at = yield* now
+          const until = yield* later(timeToLive)
+          yield* sql`INSERT INTO ${cursor} ${
+            sql.insert({ name: `member/${member}`, lease_until: until, updated_at: at })
+          } ON CONFLICT (name) DO UPDATE SET lease_until = ${until}, updated_at = ${at}`
+          yield* sql`DELETE FROM ${cursor} WHERE name LIKE 'member/%' AND lease_until <= ${at}`
+          const [found] = yield* sql<{ readonly members: number }>`SELECT count(*) AS members FROM ${cursor}
+            WHERE name LIKE 'member/%'`
+          return Number(found?.members ?? 0)
+        })
+      ),
+
+    unregister: (member) =>
+      Effect.asVoid(query("leaving", sql`DELETE FROM ${cursor} WHERE name = ${`member/${member}`}`)),
+
+    // A skip scan: as many index look-ups as there are lanes, however many rows are pending.
+    lanes: query(
+      "looking for lanes",
+      Effect.gen(function*() {
+        const found = yield* sql<{ readonly lane: string }>`WITH RECURSIVE found(lane) AS (
+            SELECT min(lane) FROM ${pending}
+            UNION ALL
+            SELECT (SELECT min(p.lane) FROM ${pending} p WHERE p.lane > found.lane) FROM found WHERE lane IS NOT NULL
+          ) SELECT lane FROM found WHERE lane IS NOT NULL`
+        const known = yield* sql<{ readonly lane: string; readonly owner: string | null }>`SELECT
+            substr(name, ${"lane/".length + 1}) AS lane, CASE WHEN lease_until > ${yield* now} THEN owner END AS owner
+          FROM ${cursor} WHERE name LIKE 'lane/%'`
+        const owners = new Map<string, string | null>([[laneOf("operation"), null], [laneOf("record"), null]])
+        for (const { lane } of found) owners.set(lane, null)
+        for (const { lane, owner } of known) owners.set(lane, owner)
+        return Array.from(owners, ([lane, owner]) => ({ lane: rows.lane(lane), owner }))
+      })
+    ),
+
+    acquire: (lane, owner, timeToLive) =>
+      transact(
+        `taking lane ${lane}`,
+        Effect.gen(function*() {
+          yield* ensureLane(lane)
+          const [row] = yield* sql<{ readonly is_held: number }>`SELECT
+              CASE WHEN owner <> ${owner} AND lease_until > ${yield* now} THEN 1 ELSE 0 END AS is_held
+            FROM ${cursor} WHERE name = ${laneName(lane)}`
+          const before = yield* laneRow(lane)
+          if (before === undefined || row === undefined || Number(row.is_held) === 1) return undefined
+          const isRecovered = before.owner !== null
+          const position = yield* boundOf(lane, Number(before.position))
+          const lease: Lease = { lane, owner, epoch: Number(before.epoch) + 1, position, isRecovered }
+          yield* sql`UPDATE ${cursor} SET owner = ${owner}, epoch = ${lease.epoch}, position = ${position},
+            lease_until = ${yield* later(timeToLive)}, updated_at = ${yield* now} WHERE name = ${laneName(lane)}`
+          if (isRecovered) yield* losses.count(lane, before, "the process was lost each time it sent this record")
+          return lease
+        })
+      ),
+
+    renew: (lease, timeToLive) =>
+      query(
+        `renewing the lease of lane ${lease.lane}`,
+        Effect.flatMap(later(timeToLive), (until) => fencedUpdate(lease, sql`lease_until = ${until}`))
+      ),
+
+    release: (lease) =>
+      query(
+        `giving lane ${lease.lane} back`,
+        Effect.catchTag(
+          fencedUpdate(lease, sql`owner = NULL, lease_until = NULL, in_flight = NULL`),
+          "LeaseLost",
+          () => Effect.void
+        )
+      ),
+
+    lowerBound: (lease, otherwise) => query(`looking below lane ${lease.lane}'s cursor`, boundOf(lease.lane, otherwise))
+  }
+}

@@ -1,0 +1,206 @@
+/**
+ * Rows of the tables as the drivers give them, and what they mean. Numbers may come as text or big integers, depending
+ * on the driver. Written by hand because decoding a row through Schema costs more than reading it.
+ */
+import type { Recorded } from "../Envelope.ts"
+import { Kind, Lane, OperationId, Timestamp } from "../Operation.ts"
+import type * as Publisher from "../Publisher.ts"
+import type { Receipt } from "../Receipt.ts"
+import type { Accounted, DeadLetter, Retry, Row } from "../Repository.ts"
+
+type Numeric = number | string | bigint
+
+/** The columns of `operation` that make a row, in the order of the table. */
+export const operationColumns = [
+  "position",
+  "id",
+  "kind",
+  "lane",
+  "strategy",
+  "occurred_at",
+  "actor",
+  "action",
+  "target",
+  "source",
+  "payload",
+  "payload_bytes",
+  "request_hash",
+  "response_hash",
+  "client_ip",
+  "server_ip",
+  "traceparent",
+  "content_hash"
+] as const
+
+export interface OperationRow {
+  readonly position: Numeric
+  readonly id: string
+  readonly kind: Kind
+  readonly lane: string
+  readonly strategy: "DbOnly" | "DbAndTrustlog"
+  readonly occurred_at: string
+  readonly actor: string
+  readonly action: string
+  readonly target: string
+  readonly source: string | null
+  readonly payload: string | null
+  readonly payload_bytes: Numeric
+  readonly request_hash: string | null
+  readonly response_hash: string | null
+  readonly client_ip: string | null
+  readonly server_ip: string | null
+  readonly traceparent: string | null
+  readonly content_hash: string | null
+}
+
+// A row is taken as it stands, whatever it holds: whether it is what was recorded is decided by its hash.
+const trusted = { disableValidation: true } as const
+
+export const lane = (text: string): Lane => Lane.make(text, trusted)
+
+export const row = (r: OperationRow): Row => ({
+  position: Number(r.position),
+  id: OperationId.make(r.id, trusted),
+  kind: r.kind,
+  lane: lane(r.lane),
+  strategy: r.strategy,
+  occurredAt: Timestamp.make(r.occurred_at, trusted),
+  actor: r.actor,
+  action: r.action,
+  target: r.target,
+  source: r.source,
+  payload: r.payload,
+  payloadBytes: Number(r.payload_bytes),
+  requestHash: r.request_hash,
+  responseHash: r.response_hash,
+  clientIp: r.client_ip,
+  serverIp: r.server_ip,
+  traceparent: r.traceparent,
+  contentHash: r.content_hash
+})
+
+/** The columns of a new row. */
+export const toRow = (
+  entry: Recorded,
+  more: {
+    readonly lane: Lane
+    readonly strategy: "DbOnly" | "DbAndTrustlog"
+    readonly payloadBytes: number
+    readonly contentHash: string
+  }
+) => ({
+  id: entry.id,
+  kind: entry.kind,
+  lane: more.lane,
+  strategy: more.strategy,
+  occurred_at: entry.occurredAt,
+  actor: entry.actor,
+  action: entry.action,
+  target: entry.target,
+  source: entry.source,
+  payload: entry.payload,
+  payload_bytes: more.payloadBytes,
+  request_hash: entry.requestHash,
+  response_hash: entry.responseHash,
+  client_ip: entry.clientIp,
+  server_ip: entry.serverIp,
+  traceparent: entry.traceparent,
+  content_hash: more.contentHash
+})
+
+export interface RetryRow extends OperationRow {
+  readonly attempts: Numeric
+  readonly reason: Publisher.Reason
+  readonly is_lapsed: Numeric
+}
+
+export const retry = (r: RetryRow): Retry => ({
+  ...row(r),
+  attempts: Number(r.attempts),
+  reason: r.reason,
+  isLapsed: Number(r.is_lapsed) === 1
+})
+
+export interface DeadLetterRow extends OperationRow {
+  readonly attempts: Numeric
+  readonly reason: Publisher.Reason
+  readonly error: string
+  readonly first_failed_at: string
+  readonly last_failed_at: string
+}
+
+export const deadLetter = (r: DeadLetterRow): DeadLetter => ({
+  ...row(r),
+  attempts: Number(r.attempts),
+  reason: r.reason,
+  error: r.error,
+  firstFailedAt: r.first_failed_at,
+  lastFailedAt: r.last_failed_at
+})
+
+export interface AccountedRow extends OperationRow {
+  readonly is_pending: Numeric
+  readonly retry_state: "waiting" | "dead" | null
+  readonly retry_lane: string | null
+  readonly is_promoted: Numeric
+}
+
+export const accounted = (r: AccountedRow): Accounted => ({
+  ...row(r),
+  isPending: Number(r.is_pending) === 1,
+  retryState: r.retry_state,
+  retryLane: r.retry_lane,
+  isPromoted: Number(r.is_promoted) === 1
+})
+
+export interface ReceiptRow {
+  readonly lane: string
+  readonly sequence: Numeric
+  readonly previous: string
+  readonly first_position: Numeric
+  readonly last_position: Numeric
+  readonly count: Numeric
+  readonly topic: string
+  readonly root: string
+  readonly leaves: Uint8Array
+  readonly ledger_size: Numeric | null
+  readonly ledger_root: string | null
+  readonly delivered_at: string
+  readonly purged_at: string | null
+  readonly purge_signature: string | null
+}
+
+export const receipt = (r: ReceiptRow): Receipt => ({
+  lane: r.lane,
+  sequence: Number(r.sequence),
+  previous: r.previous,
+  firstPosition: Number(r.first_position),
+  lastPosition: Number(r.last_position),
+  count: Number(r.count),
+  topic: r.topic,
+  root: r.root,
+  leaves: new Uint8Array(r.leaves),
+  ledger: r.ledger_size === null || r.ledger_root === null
+    ? null
+    : { size: Number(r.ledger_size), root: r.ledger_root },
+  deliveredAt: r.delivered_at,
+  purgedAt: r.purged_at,
+  purgeSignature: r.purge_signature
+})
+
+export const toReceiptRow = (r: Receipt) => ({
+  lane: r.lane,
+  sequence: r.sequence,
+  previous: r.previous,
+  first_position: r.firstPosition,
+  last_position: r.lastPosition,
+  count: r.count,
+  topic: r.topic,
+  root: r.root,
+  leaves: r.leaves,
+  ledger_size: r.ledger?.size ?? null,
+  ledger_root: r.ledger?.root ?? null,
+  delivered_at: r.deliveredAt,
+  purged_at: r.purgedAt,
+  purge_signature: r.purgeSignature
+})
