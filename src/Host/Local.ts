@@ -1,0 +1,72 @@
+/**
+ * Actors as fibres of this process.
+ */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import * as Actor from "../Actor.ts"
+import * as Host from "../Host.ts"
+
+// The wall clock may be set back, and then everything that waits until a time would wait for too long.
+const now = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 1_000_000)
+
+/** A longer one is not a delay to JavaScript's timers; whatever comes after it is decided anew. */
+const longestSleep = 24 * 60 * 60 * 1_000
+
+const start = <E, R>(actor: Actor.Actor<E, R>): Effect.Effect<Host.ActorRef, never, R | Scope.Scope> =>
+  Effect.gen(function*() {
+    let state = Actor.initial(actor, yield* now)
+    const changed = yield* Effect.makeLatch()
+    const drained = yield* Effect.makeLatch(true)
+
+    // The mailbox: messages are folded into the state as they come, so it holds nothing and is never full.
+    const update: Actor.Update = (change) =>
+      Effect.map(now, (now) => {
+        state = change(state, now)
+        changed.unsafeOpen()
+        if (state.drain === "none") drained.unsafeOpen()
+        else drained.unsafeClose()
+        return state
+      })
+
+    const step = Effect.gen(function*() {
+      // Closed before the state is read, or a message in between would be slept through.
+      changed.unsafeClose()
+      const at = yield* now
+      const decision = Actor.decide(state, at)
+      switch (decision._tag) {
+        case "Run":
+          yield* Actor.run(actor, update)
+          return true
+        case "Wait":
+          yield* Effect.raceFirst(
+            changed.await,
+            Effect.sleep(Duration.millis(Math.min(decision.until - at, longestSleep)))
+          )
+          return true
+        case "End":
+          return false
+      }
+    })
+
+    // A fibre that is interrupted before it has begun runs nothing, not even what ensures.
+    yield* Effect.addFinalizer(() => update(Actor.stopped))
+    const fiber = yield* step.pipe(
+      Effect.repeat({ while: (goesOn) => goesOn }),
+      Effect.ensuring(update(Actor.stopped)),
+      Effect.interruptible,
+      Effect.forkScoped
+    )
+
+    const send = (message: Actor.Message) =>
+      update((state, now) => Actor.received(state, message, now)).pipe(
+        Effect.zipRight(message === "Drain" ? drained.await : Effect.void),
+        Effect.map(() => Actor.status(state))
+      )
+    return { identity: actor.identity, send, status: send("Status"), await: Effect.asVoid(Fiber.await(fiber)) }
+  })
+
+export const layer: Layer.Layer<Host.Host> = Layer.succeed(Host.Host, { start })
