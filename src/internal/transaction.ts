@@ -10,21 +10,22 @@ import * as Option from "effect/Option"
 import type { DatabaseError } from "../TrustlogError.ts"
 
 /** Runs an effect in a transaction. Only the transaction's own failures are typed here: the effect's stay as they are. */
-export type Run = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | DatabaseError, R>
+export type Run<F = DatabaseError> = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | F, R>
 
 /** Transactions on connections of their own: they never join an ambient one. */
-export const own = (
+export const own = <F>(
   sql: SqlClient.SqlClient,
   begin: ReadonlyArray<string>,
-  onFailure: (error: SqlError) => DatabaseError
-): Run =>
+  onFailure: (error: SqlError) => F
+): Run<F> =>
 (effect) =>
   Effect.uninterruptibleMask((restore) =>
     Effect.scoped(Effect.gen(function*() {
       const connection = yield* Effect.mapError(restore(sql.reserve), onFailure)
       const execute = (statement: string) =>
         Effect.mapError(connection.executeUnprepared(statement, [], undefined), onFailure)
-      for (const statement of begin) yield* execute(statement)
+      // A begin may wait for as long as a client cares to, and whoever is interrupted meanwhile does not.
+      for (const statement of begin) yield* Effect.onInterrupt(restore(execute(statement)), () => rollback(execute))
       const exit = yield* Effect.exit(
         restore(Effect.provideService(effect, SqlClient.TransactionConnection, [connection, 0]))
       )
@@ -38,7 +39,7 @@ export const own = (
 
 // Databases end a transaction themselves on some failures (a full disk, a lost connection); then there is none to roll
 // back, and the failure that led here is the one that counts.
-const rollback = (execute: (statement: string) => Effect.Effect<unknown, DatabaseError>) =>
+const rollback = <F>(execute: (statement: string) => Effect.Effect<unknown, F>) =>
   Effect.catchAll(execute("ROLLBACK"), (error) => Effect.logDebug("nothing to roll back", error))
 
 /** Keeps the effect's own failures apart from the savepoint's. */
