@@ -56,6 +56,10 @@ export interface Lease {
   readonly epoch: number
   /** The lower bound: no row at or below it was pending when it was taken over. */
   readonly position: number
+  /** The bound that the previous owner had reached: rows at or below it that are pending came late. */
+  readonly reached: number
+  /** The breaker's state that the previous owner wrote down last. */
+  readonly breaker: Breaker
   /** Whether the previous owner vanished without giving the lease back, perhaps while publishing. */
   readonly isRecovered: boolean
 }

@@ -6,7 +6,7 @@ import { SqlError } from "@effect/sql/SqlError"
 import type { Fragment } from "@effect/sql/Statement"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { Lease } from "../../Repository.ts"
+import type { Breaker, Lease } from "../../Repository.ts"
 import { DatabaseError, LeaseLost } from "../../TrustlogError.ts"
 import type { Dialect } from "../dialects/Dialect.ts"
 import { operationColumns } from "../rows.ts"
@@ -19,6 +19,7 @@ export interface LaneRow {
   readonly position: number
   readonly epoch: number
   readonly owner: string | null
+  readonly breaker: Breaker
   readonly paused: number
   readonly in_flight: number | null
   readonly losses: number
@@ -68,7 +69,7 @@ export const make = (
   const laneName = (lane: string) => `lane/${lane}`
 
   const laneRow = (lane: string) =>
-    sql<LaneRow>`SELECT value, position, epoch, owner, paused, in_flight, losses FROM ${cursor}
+    sql<LaneRow>`SELECT value, position, epoch, owner, breaker, paused, in_flight, losses FROM ${cursor}
       WHERE name = ${laneName(lane)}`.pipe(Effect.map((found) => found[0]))
 
   return {

@@ -71,7 +71,15 @@ export const make = (
           if (before === undefined || row === undefined || Number(row.is_held) === 1) return undefined
           const isRecovered = before.owner !== null
           const position = yield* boundOf(lane, Number(before.position))
-          const lease: Lease = { lane, owner, epoch: Number(before.epoch) + 1, position, isRecovered }
+          const lease: Lease = {
+            lane,
+            owner,
+            epoch: Number(before.epoch) + 1,
+            position,
+            reached: Number(before.position),
+            breaker: before.breaker,
+            isRecovered
+          }
           yield* sql`UPDATE ${cursor} SET owner = ${owner}, epoch = ${lease.epoch}, position = ${position},
             lease_until = ${yield* later(timeToLive)}, updated_at = ${yield* now} WHERE name = ${laneName(lane)}`
           if (isRecovered) yield* losses.count(lane, before, "the process was lost each time it sent this record")

@@ -1,0 +1,288 @@
+/**
+ * The first line: delivers a lane's pending rows in the order of their positions, page by page.
+ */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { v4 } from "uuid"
+import { Next } from "./Actor.ts"
+import * as CircuitBreaker from "./CircuitBreaker.ts"
+import * as Delivery from "./Delivery.ts"
+import { type ActorRef, Host } from "./Host.ts"
+import * as LaneLease from "./LaneLease.ts"
+import type { Lane } from "./Operation.ts"
+import type { Publisher } from "./Publisher.ts"
+import { type Breaker, type Lease, Repository } from "./Repository.ts"
+import { Topics } from "./Topics.ts"
+import type { DatabaseError, LeaseLost, PublisherError } from "./TrustlogError.ts"
+import * as TrustlogMetrics from "./TrustlogMetrics.ts"
+import { WorkerConfig } from "./WorkerConfig.ts"
+
+/** What one cycle did, and what to do next. */
+export interface Progress {
+  readonly next: Next
+  readonly delivered: number
+  readonly refused: number
+  readonly dead: number
+  /** Why the lane is held, if it is. */
+  readonly outage: PublisherError | undefined
+}
+
+const idle: Progress = { next: Next.Idle({}), delivered: 0, refused: 0, dead: 0, outage: undefined }
+const again: Progress = { ...idle, next: Next.Again() }
+
+/**
+ * Delivers one lane under a lease. `cycle` is finite: at most one page. What is kept between cycles may be lost at any
+ * moment; another session on the lane's row goes on from there.
+ */
+export interface Session {
+  readonly cycle: Effect.Effect<Progress, LeaseLost | DatabaseError>
+}
+
+/** Begins to deliver a lane. */
+export const session = (
+  lease: Lease
+): Effect.Effect<Session, never, Repository | Publisher | CircuitBreaker.CircuitBreakers> =>
+  Effect.gen(function*() {
+    const context = yield* Effect.context<Publisher | Repository>()
+    const repository = yield* Repository
+    const config = yield* WorkerConfig
+    const topicOf = yield* Topics
+    const topic = topicOf(lease.lane)
+    const breaker = yield* (yield* CircuitBreaker.CircuitBreakers).get(topic)
+    const { lane } = lease
+
+    /** The lower bound: nothing at or below it is known to be pending. */
+    let bound = lease.position
+    /** Rows at or below it that turn up now had been passed: only a re-derivation finds them. */
+    let passed = lease.reached
+    let rederivedAt = yield* monotonic
+    /** Positions reached, and when, not older than the trail. */
+    let trail: ReadonlyArray<{ readonly at: number; readonly position: number }> = []
+    // After a loss, of the connection or of a process, records go in single file until one succeeds; then pages grow
+    // again by doubling, so that a record that breaks every page it is in is soon at the head of one.
+    let rows = lease.isRecovered || lease.breaker !== "closed" ? 1 : config.pageRows
+    /** Whether the log must say that it is well before anything is sent. */
+    let isDoubted = rows === 1
+    let written = lease.breaker
+    let lastOutage: PublisherError | undefined
+
+    const writeBreaker = (state: Breaker) =>
+      state === written ? Effect.void : Effect.tap(repository.setBreaker(lease, state), () => {
+        written = state
+      })
+
+    const held = (permit: CircuitBreaker.Granted, outage: PublisherError) =>
+      Effect.gen(function*() {
+        if (lastOutage === undefined) yield* Effect.logWarning(`the log is out: ${outage.message}; records are held`)
+        lastOutage = outage
+        rows = 1
+        isDoubted = true
+        yield* breaker.failed(permit)
+        yield* writeBreaker("open")
+        return { outage }
+      })
+
+    const isWell = (permit: CircuitBreaker.Granted) =>
+      Effect.gen(function*() {
+        isDoubted = false
+        if (lastOutage !== undefined) yield* Effect.logInfo("the log is back; records flow")
+        lastOutage = undefined
+        yield* breaker.succeeded(permit)
+        yield* writeBreaker("closed")
+      })
+
+    const rederive = Effect.gen(function*() {
+      const now = yield* monotonic
+      if (now - rederivedAt < Duration.toMillis(config.rederivation)) return
+      rederivedAt = now
+      const derived = yield* repository.lowerBound(lease, bound)
+      if (derived < bound) passed = Math.max(passed, bound)
+      bound = derived
+    })
+
+    /** The bound after a page: at the head of a backlog, else where the head was a while ago. Never over a known row. */
+    const advance = (last: number, isFull: boolean, unsettled: ReadonlyArray<{ readonly position: number }>) =>
+      Effect.map(monotonic, (now) => {
+        const horizon = now - Duration.toMillis(config.trail)
+        const trailing = trail.findLast(({ at }) => at <= horizon)?.position ?? bound
+        trail = [...trail.filter(({ at }) => at > horizon), { at: now, position: last }]
+        const firstUnsettled = unsettled.reduce((first, { position }) => Math.min(first, position), Infinity)
+        return Math.min(Math.max(bound, isFull ? last : trailing), firstUnsettled - 1)
+      })
+
+    const work: Effect.Effect<Progress, LeaseLost | DatabaseError, Publisher | Repository | Scope.Scope> = Effect.gen(
+      function*() {
+        const permit = yield* breaker.permit
+        if (permit._tag === "Held") {
+          yield* writeBreaker("open")
+          return { ...idle, next: Next.After({ delay: permit.delay }), outage: lastOutage }
+        }
+        if (permit._tag === "Probe" || isDoubted) {
+          if (permit._tag === "Probe") yield* writeBreaker("half-open")
+          const health = yield* Effect.either(Delivery.health(lane))
+          if (health._tag === "Left") return { ...again, ...(yield* held(permit, health.left)) }
+          rows = 1
+        }
+        yield* rederive
+        const page = yield* repository.page(lease, { after: bound, limit: rows, maxBytes: config.pageBytes })
+        const first = page.rows[0]
+        const last = page.rows.at(-1)
+        if (first === undefined || last === undefined) {
+          // With nothing to send, a log that says it is well is believed.
+          if (!page.isPaused) yield* isWell(permit)
+          return idle
+        }
+        const isSingleFile = rows === 1
+        if (isSingleFile) yield* repository.markInFlight(lease, first.position)
+        const attempt = yield* Delivery.attempt(lane, page.rows)
+        const refused = yield* Delivery.refusals(attempt.refused.map((refusal) => ({ ...refusal, attempts: 0 })))
+        const settled = [...attempt.delivered, ...refused]
+        if (settled.length > 0) {
+          const position = yield* advance(last.position, page.isFull, attempt.unknown)
+          yield* repository.settle(lease, {
+            topic,
+            delivered: attempt.delivered,
+            refused,
+            checkpoint: attempt.checkpoint,
+            position,
+            late: settled.filter((outcome) => outcome.position <= passed).length
+          })
+          bound = position
+        }
+        const dead = refused.filter((refusal) => refusal.delay === undefined).length
+        yield* TrustlogMetrics.settled(lane, { delivered: attempt.delivered.length, refused: refused.length, dead })
+        for (const refusal of attempt.refused) {
+          yield* Effect.logWarning(`operation ${refusal.row.id} was refused (${refusal.reason}): ${refusal.error}`)
+        }
+        const progress = { ...again, delivered: attempt.delivered.length, refused: refused.length, dead }
+        if (attempt.unknown.length === 0) {
+          yield* isWell(permit)
+          rows = page.isFull
+            ? Math.min(rows * 2, config.backlogPageRows)
+            : Math.min(Math.max(rows * 2, 1), config.pageRows)
+          return progress
+        }
+        if (!attempt.isSent && attempt.outage !== undefined) {
+          return { ...progress, ...(yield* held(permit, attempt.outage)) }
+        }
+        return { ...progress, ...(yield* lose(permit, isSingleFile, attempt.outage)) }
+      }
+    )
+
+    /** Records were lost on the way: because the log is out, or because one of them breaks whatever carries it. */
+    const lose = (permit: CircuitBreaker.Granted, isSingleFile: boolean, outage: PublisherError | undefined) =>
+      Effect.gen(function*() {
+        const health = yield* Effect.either(Delivery.health(lane))
+        if (health._tag === "Left") return yield* held(permit, health.left)
+        rows = 1
+        isDoubted = true
+        const error = outage?.message ?? "the log gave no answer"
+        if (isSingleFile && (yield* repository.countLoss(lease, error))) {
+          yield* Effect.logWarning(
+            `a record of lane ${lane} was lost each time it was sent alone; it goes to retry: ${error}`
+          )
+        }
+        return {}
+      })
+
+    return {
+      cycle: work.pipe(
+        Effect.scoped,
+        Effect.provide(context),
+        Effect.annotateLogs({ package: "effect-trustlog", module: "CursorWorker", lane })
+      )
+    }
+  })
+
+const monotonic = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 1_000_000)
+
+/** A lane that this process delivers. */
+interface Owned {
+  readonly ref: ActorRef
+  readonly close: Effect.Effect<void>
+}
+
+/**
+ * Delivers the lanes of this member: it registers, takes its share of the lanes that nobody holds (each member up to
+ * lanes / members, rounded up), and gives surplus back. Every lane is an actor of its own. When the scope closes, the
+ * lanes are drained for as long as `WorkerConfig.shutdown` says and given back.
+ */
+export const layer: Layer.Layer<
+  never,
+  never,
+  Repository | Publisher | CircuitBreaker.CircuitBreakers | Host
+> = Layer.scopedDiscard(Effect.gen(function*() {
+  const repository = yield* Repository
+  const host = yield* Host
+  const config = yield* WorkerConfig
+  const member = v4()
+  const lanes = new Map<Lane, Owned>()
+
+  const actor = ({ lease, lost }: LaneLease.Held) =>
+    Effect.map(session(lease), ({ cycle }) => ({
+      identity: `cursor/${lease.lane}`,
+      pollInterval: config.scanInterval,
+      cycle: cycle.pipe(
+        Effect.map((progress) => progress.next),
+        Effect.catchTag("LeaseLost", (error) => Effect.as(Effect.logWarning(error.message), Next.Stop())),
+        Effect.raceFirst(Effect.as(lost, Next.Stop()))
+      )
+    }))
+
+  const take = (lane: Lane) =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const held = yield* LaneLease.hold(lane, member).pipe(Scope.extend(scope), Effect.onError(() => close(scope)))
+        if (held === undefined) return yield* close(scope)
+        const ref = yield* Scope.extend(Effect.flatMap(actor(held), host.start), scope)
+        lanes.set(lane, { ref, close: close(scope) })
+        yield* restore(Effect.logInfo(`delivering lane ${lane}`))
+      })
+    )
+
+  const giveBack = (lane: Lane, owned: Owned) => Effect.zipRight(Effect.sync(() => lanes.delete(lane)), owned.close)
+
+  /** What is pending now is delivered, then what is under way is finished: nothing need be sent twice after a restart. */
+  const drain = ({ ref }: Owned) => Effect.timeoutOption(ref.send("Drain"), config.shutdown)
+
+  const keepLanes = Effect.gen(function*() {
+    const members = yield* repository.register(member, config.lease)
+    for (const [lane, owned] of lanes) {
+      if ((yield* owned.ref.status).state === "stopped") yield* giveBack(lane, owned)
+    }
+    const known = yield* repository.lanes
+    const share = Math.ceil(known.length / members)
+    for (const [lane, owned] of Array.from(lanes).slice(share)) yield* giveBack(lane, owned)
+    for (const { lane, owner } of known) {
+      if (lanes.size < share && owner === null) yield* take(lane)
+    }
+    return Next.Idle({})
+  })
+
+  yield* Effect.addFinalizer(() =>
+    Effect.gen(function*() {
+      yield* Effect.forEach(lanes.values(), drain, { concurrency: "unbounded", discard: true })
+      yield* Effect.forEach(lanes, ([lane, owned]) => giveBack(lane, owned), {
+        concurrency: "unbounded",
+        discard: true
+      })
+      yield* Effect.catchAll(
+        repository.unregister(member),
+        (error) => Effect.logWarning(`could not sign off, and will lapse: ${error.message}`)
+      )
+    })
+  )
+  yield* host.start({ identity: "lanes", cycle: keepLanes, pollInterval: config.laneScan })
+  yield* repository.wakeUps.pipe(
+    Stream.runForEach(() => Effect.forEach(lanes.values(), ({ ref }) => ref.send("Wake"), { discard: true })),
+    Effect.forkScoped
+  )
+}))
+
+const close = (scope: Scope.CloseableScope) => Scope.close(scope, Exit.void)

@@ -1,0 +1,159 @@
+/**
+ * One attempt at publishing some rows, and what became of each. Both workers deliver this way.
+ */
+import * as Arr from "effect/Array"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import type { Encoded } from "./Envelope.ts"
+import type { Lane } from "./Operation.ts"
+import { isFinal, type Message, type Outcome, type Published, Publisher, type Reason } from "./Publisher.ts"
+import { type Delivered, type Refusal, Repository, type Row } from "./Repository.ts"
+import * as RetryPolicy from "./RetryPolicy.ts"
+import { Signer } from "./Signer.ts"
+import { Topics } from "./Topics.ts"
+import { PublisherError } from "./TrustlogError.ts"
+import { WorkerConfig } from "./WorkerConfig.ts"
+import * as rows from "./internal/rows.ts"
+
+/** What became of the rows. */
+export interface Attempt {
+  readonly topic: string
+  readonly delivered: ReadonlyArray<Delivered>
+  readonly refused: ReadonlyArray<{ readonly row: Row; readonly reason: Reason; readonly error: string }>
+  /** Rows without an answer: perhaps in the log, to be sent again under the same id. */
+  readonly unknown: ReadonlyArray<Row>
+  readonly checkpoint: Published["checkpoint"]
+  /** Why the log did not answer, if it did not. */
+  readonly outage: PublisherError | undefined
+  /** Whether the rows were sent at all: what was not sent cannot have been lost by one of them. */
+  readonly isSent: boolean
+}
+
+interface Ready {
+  readonly row: Row
+  readonly encoded: Encoded
+}
+
+type Unfit = Attempt["refused"][number]
+
+const prepare = (stream: string, lane: Lane, row: Row): Either.Either<Ready, Unfit> =>
+  row.lane === lane
+    ? Either.mapBoth(rows.encode(stream, row), {
+      onLeft: ({ error, reason }) => ({ row, reason, error }),
+      onRight: (encoded) => ({ row, encoded })
+    })
+    : Either.left({ row, reason: "altered", error: `the row says lane ${row.lane}, but it was pending in ${lane}` })
+
+const silence = new PublisherError({
+  reason: "unavailable",
+  problem: "the log did not answer within the publish deadline"
+})
+
+/**
+ * Publishes the rows of a lane within the publish deadline. Never fails: whatever the log does is data.
+ */
+export const attempt = (lane: Lane, page: ReadonlyArray<Row>): Effect.Effect<Attempt, never, Repository | Publisher> =>
+  Effect.gen(function*() {
+    const { stream } = yield* Repository
+    const publisher = yield* Publisher
+    const signer = yield* Signer
+    const topicOf = yield* Topics
+    const { publishDeadline } = yield* WorkerConfig
+    const topic = topicOf(lane)
+    const [unfit, ready] = Arr.partitionMap(page, (row) => prepare(stream, lane, row))
+    if (ready.length === 0) {
+      return {
+        topic,
+        delivered: [],
+        refused: unfit,
+        unknown: [],
+        checkpoint: undefined,
+        outage: undefined,
+        isSent: false
+      }
+    }
+    const signed = yield* signer.sign(ready.map(({ encoded }) => encoded))
+    const messages = Arr.zipWith(ready, signed, ({ encoded }, bytes): Message => ({
+      stream,
+      id: encoded.id,
+      bytes,
+      contentHash: encoded.contentHash,
+      traceparent: encoded.traceparent
+    }))
+    const published = yield* Effect.either(Effect.timeoutTo(publisher.publish(topic, messages), {
+      duration: publishDeadline,
+      onSuccess: (published) => published,
+      onTimeout: (): Published => ({ outcomes: [], outage: silence, checkpoint: undefined })
+    }))
+    if (Either.isLeft(published)) {
+      return {
+        topic,
+        delivered: [],
+        refused: unfit,
+        unknown: ready.map(({ row }) => row),
+        checkpoint: undefined,
+        outage: published.left,
+        isSent: false
+      }
+    }
+    const { checkpoint, outage, outcomes } = published.right
+    const delivered: Array<Delivered> = []
+    const refused: Array<Unfit> = [...unfit]
+    const unknown: Array<Row> = []
+    for (const [i, { encoded, row }] of ready.entries()) {
+      const outcome: Outcome = outcomes[i] ?? { _tag: "Unknown", error: "no answer" }
+      switch (outcome._tag) {
+        case "Acknowledged":
+          delivered.push({
+            position: row.position,
+            id: row.id,
+            contentHash: encoded.contentHash,
+            isHashed: row.contentHash !== null,
+            messageId: outcome.messageId
+          })
+          break
+        case "Refused":
+          refused.push({ row, reason: outcome.reason, error: outcome.error })
+          break
+        case "Unknown":
+          unknown.push(row)
+      }
+    }
+    return { topic, delivered, refused, unknown, checkpoint, outage, isSent: true }
+  })
+
+/** Fails with what is wrong with the log, a silence included. */
+export const health = (lane: Lane): Effect.Effect<void, PublisherError, Publisher> =>
+  Effect.gen(function*() {
+    const publisher = yield* Publisher
+    const topicOf = yield* Topics
+    const { healthDeadline } = yield* WorkerConfig
+    return yield* Effect.timeoutFail(publisher.health(topicOf(lane)), {
+      duration: healthDeadline,
+      onTimeout: () =>
+        new PublisherError({
+          reason: "unavailable",
+          problem: "the log did not say within the deadline that it is well"
+        })
+    })
+  })
+
+/** Decides when refused rows are tried again, or that they are not. */
+export const refusals = (
+  refused: ReadonlyArray<Unfit & { readonly attempts: number }>
+): Effect.Effect<ReadonlyArray<Refusal>> =>
+  Effect.gen(function*() {
+    const policy = yield* RetryPolicy.RetryPolicy
+    const delays = new Map<number, Refusal["delay"]>()
+    for (const attempts of new Set(refused.map((refusal) => refusal.attempts + 1))) {
+      const delay = yield* RetryPolicy.delayAfter(policy, attempts)
+      delays.set(attempts, Option.getOrUndefined(delay))
+    }
+    return refused.map(({ attempts, error, reason, row }) => ({
+      position: row.position,
+      reason,
+      error,
+      delay: isFinal(reason) ? undefined : delays.get(attempts + 1)
+    }))
+  })
