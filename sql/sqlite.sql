@@ -54,6 +54,10 @@ CREATE TABLE {prefix}trustlog_cursor (
   updated_at     TEXT    NOT NULL
 ) WITHOUT ROWID;
 
+-- How far this file has been applied; every later section sets it to its own number.
+INSERT INTO {prefix}trustlog_cursor (name, value, updated_at)
+VALUES ('schema', '1', strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'));
+
 CREATE TABLE {prefix}trustlog_retry (
   position         INTEGER PRIMARY KEY,
   lane             TEXT    NOT NULL,
