@@ -2,17 +2,14 @@
  * The bytes that are sent: one line of RFC 8785 canonical JSON, and their SHA-256, the content hash.
  */
 import * as Either from "effect/Either"
-import * as Schema from "effect/Schema"
 import {
-  IpAddress,
-  Kind,
+  fromUnknown,
+  type Kind,
   maxEnvelopeBytes,
+  maxTextLength,
   type Operation,
-  OperationId,
-  Sha256,
-  Text,
-  Timestamp,
-  Traceparent
+  type OperationId,
+  type Timestamp
 } from "./Operation.ts"
 import { InvalidOperation } from "./TrustlogError.ts"
 import * as json from "./internal/json.ts"
@@ -63,32 +60,64 @@ export const recorded = (operation: Operation, now: Timestamp): Recorded => ({
   traceparent: operation.traceparent
 })
 
-const member = (key: string, value: string | null): string => value === null ? "" : `,"${key}":${JSON.stringify(value)}`
+/** Whether a text is JSON. That it is canonical as well shows in the hash of what it becomes part of. */
+const isJson = (text: string): boolean => {
+  try {
+    JSON.parse(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
+const needsNoEscape = /^[ !#-[\]-~]*$/
+
+/** A JSON string, written as RFC 8785 does: `JSON.stringify` agrees on well-formed text, but costs twice as much. */
+const quoted = (text: string): string => needsNoEscape.test(text) ? `"${text}"` : JSON.stringify(text)
+
+const member = (key: string, value: string | null): string => value === null ? "" : `,"${key}":${quoted(value)}`
 
 /**
- * The canonical text. Keys stand in RFC 8785's order (by UTF-16 code unit) and `JSON.stringify` writes a well-formed
- * string as the RFC does, so that a payload that is canonical already need not be parsed again.
+ * The canonical text. Keys stand in RFC 8785's order (by UTF-16 code unit); a payload that is canonical already is not
+ * written again.
+ *
+ * Different entries have different texts, whatever their rows were changed to: a payload that is no JSON, and so might
+ * carry a neighbouring field in its text, gets a place that no canonical text has.
  */
 const text = (
   stream: string,
   entry: Recorded,
-  options: { readonly isStored: boolean; readonly contentHash: string | null }
+  isStored: boolean,
+  digest: string | null,
+  hasOwnPayload: boolean
 ): string =>
-  `{"action":${JSON.stringify(entry.action)},"actor":${JSON.stringify(entry.actor)}` +
+  `{"action":${quoted(entry.action)},"actor":${quoted(entry.actor)}` +
   member("clientIp", entry.clientIp) +
-  member("contentHash", options.contentHash) +
-  `,"id":"${entry.id}","kind":"${entry.kind}","occurredAt":"${entry.occurredAt}"` +
-  (entry.payload === null ? "" : `,"payload":${entry.payload}`) +
+  member("contentHash", digest) +
+  member("id", entry.id) +
+  member("kind", entry.kind) +
+  member("occurredAt", entry.occurredAt) +
+  (entry.payload === null
+    ? ""
+    : hasOwnPayload || isJson(entry.payload)
+    ? `,"payload":${entry.payload}`
+    : `, "payload":${JSON.stringify(entry.payload)}`) +
   member("requestHash", entry.requestHash) +
   member("responseHash", entry.responseHash) +
   member("serverIp", entry.serverIp) +
   member("source", entry.source) +
-  (options.isStored ? "" : `,"stored":false`) +
-  `,"stream":${JSON.stringify(stream)},"target":${JSON.stringify(entry.target)}` +
+  (isStored ? "" : `,"stored":false`) +
+  member("stream", stream) +
+  member("target", entry.target) +
   member("traceparent", entry.traceparent) +
   `,"v":${version}}`
 
 const encoder = new TextEncoder()
+
+const encodeText = (entry: Recorded, line: string): Encoded => {
+  const bytes = encoder.encode(line)
+  return { id: entry.id, bytes, contentHash: sha256.hexOfBytes(bytes), traceparent: entry.traceparent }
+}
 
 /**
  * Encodes an entry of a stream. `isStored` is false for entries that have no row (strategy TrustlogOnly), and says so in
@@ -98,19 +127,11 @@ export const encode = (
   stream: string,
   entry: Recorded,
   options: { readonly isStored: boolean } = { isStored: true }
-): Encoded => {
-  const line = text(stream, entry, { ...options, contentHash: null })
-  return {
-    id: entry.id,
-    bytes: encoder.encode(line),
-    contentHash: sha256.hexOfText(line),
-    traceparent: entry.traceparent
-  }
-}
+): Encoded => encodeText(entry, text(stream, entry, options.isStored, null, false))
 
 /** The content hash alone. */
 export const contentHash = (stream: string, entry: Recorded): string =>
-  sha256.hexOfText(text(stream, entry, { isStored: true, contentHash: null }))
+  sha256.hexOfText(text(stream, entry, true, null, false))
 
 /** Encodes an operation that has just been stated; refused when its envelope exceeds 4 MiB. */
 export const seal = (
@@ -120,7 +141,7 @@ export const seal = (
   options: { readonly isStored: boolean } = { isStored: true }
 ): Either.Either<{ readonly entry: Recorded; readonly encoded: Encoded }, InvalidOperation> => {
   const entry = recorded(operation, now)
-  const encoded = encode(stream, entry, options)
+  const encoded = encodeText(entry, text(stream, entry, options.isStored, null, true))
   return encoded.bytes.length > maxEnvelopeBytes
     ? Either.left(
       new InvalidOperation({
@@ -144,38 +165,18 @@ export interface Envelope extends Recorded {
   readonly isDigest: boolean
 }
 
-const absent = <A, I>(schema: Schema.Schema<A, I>) =>
-  Schema.optionalWith(Schema.NullOr(schema), { default: () => null })
-
-const Wire = Schema.Struct({
-  v: Schema.Literal(version),
-  stream: Schema.String,
-  id: OperationId,
-  kind: Kind,
-  occurredAt: Timestamp,
-  actor: Text,
-  action: Text,
-  target: Text,
-  source: absent(Text),
-  payload: Schema.optionalWith(Schema.Unknown, { default: () => null }),
-  requestHash: absent(Sha256),
-  responseHash: absent(Sha256),
-  clientIp: absent(IpAddress),
-  serverIp: absent(IpAddress),
-  traceparent: absent(Traceparent),
-  stored: Schema.optionalWith(Schema.Boolean, { default: () => true }),
-  contentHash: absent(Sha256)
-})
-
-const decodeWire = Schema.decodeUnknownEither(Wire, { onExcessProperty: "error" })
-
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
+
+const sha256Hex = /^[0-9a-f]{64}$/
 
 /**
  * Reads an envelope, in full or digest form. Only the canonical bytes are accepted: one entry has one form, or its hash
  * would prove nothing.
  */
 export const decode = (bytes: Uint8Array): Either.Either<Envelope, string> => {
+  if (bytes.length > maxEnvelopeBytes) return Either.left(`is larger than ${maxEnvelopeBytes} bytes`)
   let value: unknown
   let line: string
   try {
@@ -184,18 +185,81 @@ export const decode = (bytes: Uint8Array): Either.Either<Envelope, string> => {
   } catch {
     return Either.left("is not JSON in UTF-8")
   }
-  const wire = decodeWire(value)
-  if (Either.isLeft(wire)) return Either.left(`is not an envelope: ${wire.left.message}`)
-  const { contentHash: digest, payload, stored: isStored, stream, v: _, ...fields } = wire.right
-  const entry: Recorded = { ...fields, payload: payload === null ? null : json.canonical(payload) }
-  if (text(stream, entry, { isStored, contentHash: digest }) !== line) return Either.left("is not in canonical form")
+  if (!isObject(value)) return Either.left("is not an object")
+  const { contentHash: digest = null, stored, stream, v, ...fields } = value
+  if (v !== version) return Either.left(`is not an envelope of version ${version}`)
+  if (typeof stream !== "string" || stream === "" || stream.length > maxTextLength) {
+    return Either.left("names no stream")
+  }
+  if (digest !== null && (typeof digest !== "string" || !sha256Hex.test(digest) || "payload" in fields)) {
+    return Either.left("is neither a full nor a digest form")
+  }
+  const operation = fromUnknown(fields)
+  if (Either.isLeft(operation)) return Either.left(operation.left.message)
+  const { occurredAt } = operation.right
+  if (occurredAt === undefined) return Either.left("has no time")
+  const entry = recorded(operation.right, occurredAt)
+  // Comparing with what would have been sent also finds missing ids, duplicate keys and numbers that were not kept.
+  const isStored = stored !== false
+  if (text(stream, entry, isStored, digest, true) !== line) return Either.left("is not in canonical form")
   return Either.right({
     ...entry,
     stream,
     isStored,
-    contentHash: digest ?? sha256.hexOfText(line),
+    contentHash: digest ?? sha256.hexOfBytes(bytes),
     isDigest: digest !== null
   })
+}
+
+/**
+ * The canonical form of a row that plain SQL wrote, whose fields nobody has checked; refused as an operation would be.
+ */
+export const restate = (row: Recorded): Either.Either<Recorded, InvalidOperation> =>
+  Either.gen(function*() {
+    const operation = yield* fromUnknown({
+      id: row.id,
+      kind: row.kind,
+      occurredAt: row.occurredAt,
+      actor: row.actor,
+      action: row.action,
+      target: row.target,
+      source: row.source,
+      payload: row.payload === null ? null : yield* json.parse(row.payload, ["payload"]),
+      requestHash: row.requestHash,
+      responseHash: row.responseHash,
+      clientIp: row.clientIp,
+      serverIp: row.serverIp,
+      traceparent: row.traceparent
+    })
+    return recorded(operation, operation.occurredAt ?? row.occurredAt)
+  })
+
+/** Why a row's envelope must not be sent. */
+export interface Unfit {
+  readonly reason: "altered" | "schema" | "tooLarge"
+  readonly error: string
+}
+
+/**
+ * The envelope of a row. A row that carries a content hash must still match it; one without, which plain SQL wrote, is
+ * sent in the form that `restate` gives it.
+ */
+export const ofRow = (
+  stream: string,
+  row: Recorded & { readonly contentHash: string | null }
+): Either.Either<Encoded, Unfit> => {
+  if (row.contentHash !== null) {
+    const encoded = encode(stream, row)
+    return encoded.contentHash === row.contentHash
+      ? Either.right(encoded)
+      : Either.left({ reason: "altered", error: "the row no longer matches its content hash" })
+  }
+  const entry = restate(row)
+  if (Either.isLeft(entry)) return Either.left({ reason: "schema", error: entry.left.message })
+  const encoded = encode(stream, entry.right)
+  return encoded.bytes.length > maxEnvelopeBytes
+    ? Either.left({ reason: "tooLarge", error: `makes an envelope of more than ${maxEnvelopeBytes} bytes` })
+    : Either.right(encoded)
 }
 
 /**
@@ -203,9 +267,4 @@ export const decode = (bytes: Uint8Array): Either.Either<Envelope, string> => {
  * 65,535 bytes, since every other field has a maximum.
  */
 export const digestForm = (envelope: Envelope): Uint8Array =>
-  encoder.encode(
-    text(envelope.stream, { ...envelope, payload: null }, {
-      isStored: envelope.isStored,
-      contentHash: envelope.contentHash
-    })
-  )
+  encoder.encode(text(envelope.stream, { ...envelope, payload: null }, envelope.isStored, envelope.contentHash, true))

@@ -19,25 +19,48 @@ export const maxTextLength = 2048
 /** An envelope holds at most 4 MiB of UTF-8. */
 export const maxEnvelopeBytes = 4 * 1024 * 1024
 
+interface Refusal {
+  readonly reason: InvalidOperation["reason"]
+  readonly cure: string
+}
+
+/** The canonical form of a text field: the normalised text, or what is wrong with it. */
+interface Form {
+  readonly cure: string
+  readonly read: (text: string) => string | Refusal
+}
+
+const form = (cure: string, normalise: (text: string) => string | undefined): Form => {
+  const refusal: Refusal = { reason: "format", cure }
+  return { cure, read: (text) => normalise(text) ?? refusal }
+}
+
+/** Decodes by normalising; a value that is made without decoding (`make`, `new Operation`) must be canonical already. */
+const normalised = (form: Form) =>
+  Schema.transformOrFail(
+    Schema.String,
+    Schema.String.pipe(Schema.filter((text) => form.read(text) === text, { message: () => form.cure })),
+    {
+      strict: true,
+      decode: (text, _, ast) => {
+        const normal = form.read(text)
+        return typeof normal === "string"
+          ? ParseResult.succeed(normal)
+          : ParseResult.fail(new ParseResult.Type(ast, text, normal.cure))
+      },
+      encode: ParseResult.succeed
+    }
+  )
+
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
-const normalised = (normalise: (text: string) => string | undefined, cure: string) =>
-  Schema.transformOrFail(Schema.String, Schema.String, {
-    strict: true,
-    decode: (text, _, ast) => {
-      const normal = normalise(text)
-      return normal === undefined
-        ? ParseResult.fail(new ParseResult.Type(ast, text, cure))
-        : ParseResult.succeed(normal)
-    },
-    encode: ParseResult.succeed
-  }).annotations({ message: () => ({ message: cure, override: true }) })
+const idForm = form("write a UUID such as 01926f3e-7d4c-7b1a-9c55-3f0e6a1b2c3d", (text) => {
+  const lower = text.toLowerCase()
+  return uuid.test(lower) ? lower : undefined
+})
 
 /** A UUID in lower case. It names an operation over both kinds: an id is used once in a database. */
-export const OperationId = normalised(
-  (text) => uuid.test(text.toLowerCase()) ? text.toLowerCase() : undefined,
-  "write a UUID such as 01926f3e-7d4c-7b1a-9c55-3f0e6a1b2c3d"
-).pipe(Schema.brand("OperationId"))
+export const OperationId = normalised(idForm).pipe(Schema.brand("OperationId"))
 export type OperationId = typeof OperationId.Type
 
 /**
@@ -75,38 +98,58 @@ const normaliseTimestamp = (text: string): string | undefined => {
   return year < 1000 || year > 9999 ? undefined : `${utc.toISOString().slice(0, 19)}.${fraction.padEnd(6, "0")}Z`
 }
 
+const timestampForm = form(
+  "write RFC 3339 with a zone, to the microsecond at most, not in a leap second, in the years 1000 to 9999, such as " +
+    "2026-11-23T14:50:42.123456+01:00",
+  normaliseTimestamp
+)
+
 /** A point in time in UTC with six fixed digits, `2026-11-23T14:50:42.123456Z`: it sorts as text. */
-export const Timestamp = normalised(
-  normaliseTimestamp,
-  "write RFC 3339 with a zone, to the microsecond at most, such as 2026-11-23T14:50:42.123456+01:00"
-).pipe(Schema.brand("Timestamp"))
+export const Timestamp = normalised(timestampForm).pipe(Schema.brand("Timestamp"))
 export type Timestamp = typeof Timestamp.Type
+
+const trusted = { disableValidation: true } as const
 
 /** The timestamp of a time in milliseconds since 1970. */
 export const timestampOf = (millis: number): Timestamp =>
-  Timestamp.make(`${new Date(millis).toISOString().slice(0, 23)}000Z`, { disableValidation: true })
+  Timestamp.make(`${new Date(millis).toISOString().slice(0, 23)}000Z`, trusted)
 
-/** A text of 1 to 2,048 UTF-16 code units. */
+const textForm: Form = {
+  cure: `write a text of 1 to ${maxTextLength} UTF-16 code units`,
+  read: (text) => {
+    if (text === "") return { reason: "format", cure: "must not be empty" }
+    if (text.length > maxTextLength) {
+      return {
+        reason: "tooLarge",
+        cure: `holds ${text.length} UTF-16 code units; at most ${maxTextLength} are kept, move the rest into payload`
+      }
+    }
+    const problem = json.textProblem(text)
+    return problem === undefined ? text : { reason: "encoding", cure: problem }
+  }
+}
+
+/** A text of 1 to 2,048 UTF-16 code units, without NUL and lone surrogates. */
 export const Text = Schema.String.pipe(
-  Schema.filter((text) =>
-    text.length === 0
-      ? "must not be empty"
-      : text.length > maxTextLength
-      ? `holds ${text.length} UTF-16 code units; at most ${maxTextLength} are kept, move the rest into payload`
-      : undefined
-  )
+  Schema.filter((text) => {
+    const result = textForm.read(text)
+    return typeof result === "string" ? undefined : result.cure
+  })
+)
+
+const sha256Form = form(
+  "write a SHA-256 digest as 64 hex digits",
+  (text) => /^[0-9a-fA-F]{64}$/.test(text) ? text.toLowerCase() : undefined
 )
 
 /** A SHA-256 digest in lower-case hex. */
-export const Sha256 = normalised(
-  (text) => /^[0-9a-fA-F]{64}$/.test(text) ? text.toLowerCase() : undefined,
-  "write a SHA-256 digest as 64 hex digits"
-)
+export const Sha256 = normalised(sha256Form)
 
 const ipv4 = /^(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(\.(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3}$/
 
 const normaliseIp = (text: string): string | undefined => {
   if (ipv4.test(text)) return text
+  // The parser also takes zones, and octal or short IPv4 tails: those are another address to other programs.
   const tail = text.includes(".") ? text.slice(text.lastIndexOf(":") + 1) : undefined
   if ((tail !== undefined && !ipv4.test(tail)) || text.includes("%") || !ipaddr.IPv6.isValid(text)) return undefined
   const address = ipaddr.IPv6.parse(text)
@@ -115,28 +158,37 @@ const normaliseIp = (text: string): string | undefined => {
     : address.toRFC5952String()
 }
 
+const ipForm = form("write an IPv4 or IPv6 address without zone or prefix length, or null", normaliseIp)
+
 /** An IPv4 or IPv6 address in its canonical form (RFC 5952; IPv4-mapped addresses stay `::ffff:192.0.2.1`). */
-export const IpAddress = normalised(normaliseIp, "write an IPv4 or IPv6 address without zone or prefix length, or null")
+export const IpAddress = normalised(ipForm)
 
 const traceparent = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
 
-/** A W3C Trace Context header, version 00. */
-export const Traceparent = Schema.String.pipe(
-  Schema.filter((text) =>
-    traceparent.test(text) ? undefined : "write a W3C traceparent in lower case, such as " +
-      "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-  )
+const traceparentForm = form(
+  "write a W3C traceparent in lower case, such as 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+  (text) => traceparent.test(text) ? text : undefined
 )
+
+/** A W3C Trace Context header, in the four fields of version 00. */
+export const Traceparent = normalised(traceparentForm)
 
 const nullable = <A, I>(schema: Schema.Schema<A, I>) =>
   Schema.optionalWith(Schema.NullOr(schema), { default: () => null })
+
+/** Any JSON value that survives every database and every parser on its way, not copied. */
+export const Payload = Schema.Unknown.pipe(
+  Schema.filter((value) => json.inspect(value, "payload", maxEnvelopeBytes)?.message)
+)
+
+const makeId = (): OperationId => OperationId.make(v7(), trusted)
 
 /**
  * One audit record. Fields that may be absent are `null`, but for `occurredAt`: left out, it is the moment of the append.
  */
 export class Operation extends Schema.Class<Operation>("effect-trustlog/Operation")({
   /** Made (UUIDv7, so that ids sort by time) where it is left out. */
-  id: Schema.optionalWith(OperationId, { default: () => OperationId.make(v7(), { disableValidation: true }) }),
+  id: Schema.optionalWith(OperationId, { default: makeId }),
   kind: Schema.optionalWith(Kind, { default: () => "operation" as const }),
   /** When it happened, by the application's word. */
   occurredAt: Schema.optionalWith(Timestamp, { nullable: true }),
@@ -149,7 +201,7 @@ export class Operation extends Schema.Class<Operation>("effect-trustlog/Operatio
   /** Which system reports it. */
   source: nullable(Text),
   /** Any JSON; `null` is the same as absent. */
-  payload: Schema.optionalWith(Schema.Unknown, { default: () => null }),
+  payload: Schema.optionalWith(Payload, { default: () => null }),
   /** SHA-256 of the request, and of the response, where the application keeps them elsewhere. */
   requestHash: nullable(Sha256),
   responseHash: nullable(Sha256),
@@ -175,43 +227,67 @@ export interface Input {
   readonly traceparent?: string | null | undefined
 }
 
-const decode = Schema.decodeUnknownEither(Operation, { onExcessProperty: "error", errors: "first" })
+const fields = new Set(Object.keys(Operation.fields))
 
-const reasons: Record<string, InvalidOperation["reason"]> = {
-  Missing: "missing",
-  Unexpected: "unknownField",
-  Type: "type",
-  Refinement: "format",
-  Transformation: "format"
-}
-
-const cures: Record<string, string> = {
-  Missing: "is required",
-  Unexpected: "is not a field of an operation; put it into payload"
-}
-
-const refusal = (error: ParseResult.ParseError, input: unknown): InvalidOperation => {
-  const [issue] = ParseResult.ArrayFormatter.formatErrorSync(error)
-  if (issue === undefined) return new InvalidOperation({ field: "", reason: "type", cure: error.message })
-  const field = issue.path.map((step) => typeof step === "symbol" ? String(step) : step)
-  const value = typeof input === "object" && input !== null
-    ? Object.entries(input).find(([key]) => key === field[0])?.[1]
-    : undefined
-  const reason = typeof value === "string" && issue._tag === "Type" ? "format" : reasons[issue._tag] ?? "format"
-  return new InvalidOperation({ field: json.formatPath(field), reason, cure: cures[issue._tag] ?? issue.message })
-}
-
-/** Validates and normalises an input of unknown origin. */
+/**
+ * Validates and normalises an input of unknown origin. It does what decoding through the schema does, with the same
+ * forms, in a tenth of the time: appending a row costs less than the schema.
+ */
 export const fromUnknown = (input: unknown): Either.Either<Operation, InvalidOperation> => {
   if (input instanceof Operation) return Either.right(input)
   if (typeof input !== "object" || input === null || Array.isArray(input)) {
     return Either.left(new InvalidOperation({ field: "", reason: "type", cure: "write an object with its fields" }))
   }
-  // An `undefined` member is an absent one to TypeScript, and to nobody else.
-  const given = Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined))
-  const finding = json.inspect(given)
-  if (finding !== undefined) return Either.left(finding)
-  return Either.mapLeft(decode(given), (error) => refusal(error, given))
+  // Own members alone count, and one that is `undefined` is absent.
+  const given = new Map<string, unknown>(Object.entries(input))
+  let refused: InvalidOperation | undefined
+  const refuse = (field: string, reason: InvalidOperation["reason"], cure: string) => {
+    refused ??= new InvalidOperation({ field: json.formatPath([field]), reason, cure })
+    return ""
+  }
+  const read = (field: string, value: unknown, form: Form): string => {
+    if (typeof value !== "string") return refuse(field, "type", form.cure)
+    const result = form.read(value)
+    return typeof result === "string" ? result : refuse(field, result.reason, result.cure)
+  }
+  const required = (field: string): string => {
+    const value = given.get(field) ?? undefined
+    return value === undefined ? refuse(field, "missing", "is required") : read(field, value, textForm)
+  }
+  const optional = (field: string, form: Form): string | null => {
+    const value = given.get(field) ?? null
+    return value === null ? null : read(field, value, form)
+  }
+
+  for (const [field, value] of given) {
+    if (value !== undefined && !fields.has(field)) {
+      refuse(field, "unknownField", "is not a field of an operation; put it into payload")
+    }
+  }
+  const id = given.get("id")
+  const kind = given.get("kind")
+  if (kind !== undefined && kind !== "operation" && kind !== "record") {
+    refuse("kind", typeof kind === "string" ? "format" : "type", "write operation or record, or leave it out")
+  }
+  const occurredAt = optional("occurredAt", timestampForm)
+  const payload = given.get("payload") ?? null
+  const operation = {
+    id: id === undefined ? makeId() : OperationId.make(read("id", id, idForm), trusted),
+    kind: kind === "record" ? kind : "operation",
+    ...(occurredAt === null ? {} : { occurredAt: Timestamp.make(occurredAt, trusted) }),
+    actor: required("actor"),
+    action: required("action"),
+    target: required("target"),
+    source: optional("source", textForm),
+    payload,
+    requestHash: optional("requestHash", sha256Form),
+    responseHash: optional("responseHash", sha256Form),
+    clientIp: optional("clientIp", ipForm),
+    serverIp: optional("serverIp", ipForm),
+    traceparent: optional("traceparent", traceparentForm)
+  } as const
+  refused ??= json.inspect(payload, "payload", maxEnvelopeBytes)
+  return refused === undefined ? Either.right(new Operation(operation, trusted)) : Either.left(refused)
 }
 
 /** Parses one line of JSON Lines. */

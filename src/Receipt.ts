@@ -48,6 +48,8 @@ export const genesis = "0".repeat(64)
 // receipt's first (LEB128), length of the message id (1), message id. About 60 bytes for a ledger, 66 for Pulsar.
 
 const encodeLeaf = (leaf: Leaf, firstPosition: number): Uint8Array => {
+  // A longer one would be written as another and found as tampering much later.
+  if (leaf.messageId.length > 255) throw new RangeError("a message id holds at most 255 bytes")
   const offset: Array<number> = []
   let rest = leaf.position - firstPosition
   while (rest >= 0x80) {
@@ -122,7 +124,10 @@ export const open = (receipt: Receipt): Either.Either<ReadonlyArray<Leaf>, strin
     at = end
   }
   if (leaves.length === 0 || leaves.length !== receipt.count) return Either.left("its leaves do not match its count")
-  if (leaves.at(-1)?.position !== receipt.lastPosition) return Either.left("its leaves do not match its positions")
+  const isInOrder = leaves.every((leaf, i) => leaf.position > (leaves[i - 1]?.position ?? receipt.firstPosition - 1))
+  if (
+    !isInOrder || leaves[0]?.position !== receipt.firstPosition || leaves.at(-1)?.position !== receipt.lastPosition
+  ) return Either.left("its leaves do not match its positions")
   if (bytesToHex(merkle.root(hashes)) !== receipt.root) return Either.left("its leaves do not match its root")
   return Either.right(leaves)
 }

@@ -2,7 +2,6 @@
  * JSON without the losses of `JSON.parse`: numbers that a double cannot hold, duplicate keys, and text that a database
  * or a canonical form cannot carry are refused instead of changed.
  */
-import { type AnyNode, parse as parseTree } from "@humanwhocodes/momoa"
 import canonicalize from "canonicalize"
 import * as Either from "effect/Either"
 import { InvalidOperation } from "../TrustlogError.ts"
@@ -10,174 +9,225 @@ import { InvalidOperation } from "../TrustlogError.ts"
 /** Deeper nesting is refused: every parser on the way to an auditor recurses, and each has another limit. */
 export const maxDepth = 128
 
-const refuse = (field: string, reason: InvalidOperation["reason"], cure: string) =>
-  Either.left(new InvalidOperation({ field, reason, cure }))
-
 type Path = ReadonlyArray<string | number>
 
 const identifier = /^[A-Za-z_$][A-Za-z0-9_$]*$/
+
+/** Shows control and invisible characters as escapes: what a stranger wrote ends up on a terminal. */
+const printable = (text: string): string =>
+  text.replace(/\p{C}/gu, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`)
 
 /** `payload.items[3]["odd key"]` */
 export const formatPath = (path: Path): string =>
   path.reduce<string>((text, step) => {
     if (typeof step === "number") return `${text}[${step}]`
-    if (!identifier.test(step)) return `${text}[${JSON.stringify(step.slice(0, 64))}]`
-    return text === "" ? step : `${text}.${step}`
+    const shown = step.slice(0, 64)
+    if (!identifier.test(shown)) return `${text}[${printable(JSON.stringify(shown))}]`
+    return text === "" ? shown : `${text}.${shown}`
   }, "")
 
-/**
- * The exact value of a JSON number literal, as its digits without zeros at either end and the power of ten of the last
- * digit, so that two literals of one number compare equal.
- */
-const exactValue = (literal: string): string => {
+/** The digits of a number literal without zeros at either end, and the power of ten of the last of them. */
+const significant = (literal: string): { readonly digits: string; readonly power: number } => {
   const [mantissa = "", exponent = "0"] = literal.toLowerCase().split("e")
-  const isNegative = mantissa.startsWith("-")
-  const [whole = "", fraction = ""] = mantissa.replace(/^[-+]/, "").split(".")
-  const digits = (whole + fraction).replace(/^0+/, "")
-  const significant = digits.replace(/0+$/, "")
-  if (significant === "") return "0"
-  const power = BigInt(exponent) - BigInt(fraction.length) + BigInt(digits.length - significant.length)
-  return `${isNegative ? "-" : ""}${significant}e${power}`
+  const [whole = "", fraction = ""] = mantissa.replace("-", "").split(".")
+  const all = whole + fraction
+  let start = 0
+  let end = all.length
+  while (all[start] === "0") start++
+  while (end > start && all[end - 1] === "0") end--
+  return { digits: all.slice(start, end), power: Number(exponent) - fraction.length + all.length - end }
 }
 
 /** Whether a double holds exactly the number that was written, by its shortest round-trip form. */
-const isExact = (literal: string, value: number): boolean =>
-  Number.isFinite(value) && (literal.length < 16 && !literal.includes("e") && !literal.includes("E")
-    ? true
-    : exactValue(literal) === exactValue(String(value)))
+const isExact = (literal: string): boolean => {
+  // A double keeps any 15 digits.
+  if (literal.length < 16 && !/e/i.test(literal)) return true
+  const value = Number(literal)
+  const written = significant(literal)
+  if (value === 0) return written.digits === ""
+  if (!Number.isFinite(value)) return false
+  const kept = significant(String(value))
+  return written.digits === kept.digits && written.power === kept.power
+}
 
-const isTooDeep = (text: string): boolean => {
-  let depth = 0
-  let isInString = false
+const [quote, comma, minus, zero, nine] = [0x22, 0x2c, 0x2d, 0x30, 0x39]
+const [openBracket, backslash, closeBracket, openBrace, closeBrace] = [0x5b, 0x5c, 0x5d, 0x7b, 0x7d]
+
+/** The index of the quote that ends the string which begins at an index. */
+const endOfString = (text: string, start: number): number => {
+  let end = start
+  let backslashes: number
+  do {
+    end = text.indexOf("\"", end + 1)
+    backslashes = 0
+    while (text.charCodeAt(end - 1 - backslashes) === backslash) backslashes++
+  } while (backslashes % 2 === 1)
+  return end
+}
+
+const number = /[-+.0-9eE]+/y
+
+/** An array or object that is open, and where in it we are. */
+interface Open {
+  /** `undefined` in an array. */
+  readonly keys: Set<string> | undefined
+  step: string | number
+  isKeyNext: boolean
+}
+
+/**
+ * Finds in valid JSON text what its value no longer shows. One pass and no tree: a parser that builds one took ten times
+ * as long for a line, and hundreds of megabytes for a large one.
+ */
+const findLoss = (text: string, path: Path): InvalidOperation | undefined => {
+  const stack: Array<Open> = []
+  const refusal = (reason: InvalidOperation["reason"], cure: string) =>
+    new InvalidOperation({ field: formatPath([...path, ...stack.map((open) => open.step)]), reason, cure })
   for (let i = 0; i < text.length; i++) {
+    const top = stack.at(-1)
     const code = text.charCodeAt(i)
-    if (isInString) {
-      if (code === 0x5c) i++
-      else if (code === 0x22) isInString = false
-    } else if (code === 0x22) isInString = true
-    else if (code === 0x5b || code === 0x7b) {
-      if (++depth > maxDepth) return true
-    } else if (code === 0x5d || code === 0x7d) depth--
+    if (code === quote) {
+      const end = endOfString(text, i)
+      if (top?.keys !== undefined && top.isKeyNext) {
+        const raw = text.slice(i + 1, end)
+        const key = raw.includes("\\") ? String(JSON.parse(text.slice(i, end + 1))) : raw
+        top.step = key
+        top.isKeyNext = false
+        if (top.keys.has(key)) return refusal("duplicateKey", "give each key once")
+        top.keys.add(key)
+      }
+      i = end
+    } else if (code === comma) {
+      if (typeof top?.step === "number") top.step++
+      else if (top !== undefined) top.isKeyNext = true
+    } else if (code === openBrace || code === openBracket) {
+      if (stack.length === maxDepth) return refusal("notJson", `nest at most ${maxDepth} levels`)
+      stack.push(
+        code === openBrace
+          ? { keys: new Set(), step: "", isKeyNext: true }
+          : { keys: undefined, step: 0, isKeyNext: false }
+      )
+    } else if (code === closeBrace || code === closeBracket) {
+      stack.pop()
+    } else if (code === minus || (code >= zero && code <= nine)) {
+      number.lastIndex = i
+      const literal = number.exec(text)?.[0] ?? ""
+      if (!isExact(literal)) {
+        return refusal("inexactNumber", `${literal.slice(0, 40)} is not exact as a double; send it as a string`)
+      }
+      i += literal.length - 1
+    }
   }
-  return false
+  return undefined
 }
 
 /**
  * Parses JSON text, refusing what `JSON.parse` hides: duplicate keys (RFC 8259 leaves their meaning open) and numbers
- * whose nearest double is another number.
+ * whose nearest double is another number. `path` is where the text stands.
  */
-export const parse = (text: string): Either.Either<unknown, InvalidOperation> => {
-  if (isTooDeep(text)) return refuse("", "notJson", `nest at most ${maxDepth} levels`)
+export const parse = (text: string, path: Path = []): Either.Either<unknown, InvalidOperation> => {
   let value: unknown
   try {
     value = JSON.parse(text)
   } catch (error) {
-    return refuse("", "notJson", `write one JSON object (${error instanceof Error ? error.message : String(error)})`)
+    const problem = error instanceof Error ? printable(error.message) : "unreadable"
+    return Either.left(
+      new InvalidOperation({ field: formatPath(path), reason: "notJson", cure: `write valid JSON (${problem})` })
+    )
   }
-  const finding = hidden(text, parseTree(text, { mode: "json", ranges: true }).body, [])
-  return finding === undefined ? Either.right(value) : Either.left(finding)
+  const loss = findLoss(text, path)
+  return loss === undefined ? Either.right(value) : Either.left(loss)
 }
 
-const hidden = (text: string, node: AnyNode, path: Path): InvalidOperation | undefined => {
-  switch (node.type) {
-    case "Object": {
-      const names = new Set<string>()
-      for (const member of node.members) {
-        const name = member.name.type === "String" ? member.name.value : ""
-        const inner = [...path, name]
-        if (names.has(name)) {
-          return new InvalidOperation({
-            field: formatPath(inner),
-            reason: "duplicateKey",
-            cure: "give each key once"
-          })
-        }
-        names.add(name)
-        const finding = hidden(text, member.value, inner)
-        if (finding !== undefined) return finding
-      }
-      return undefined
-    }
-    case "Array": {
-      for (let i = 0; i < node.elements.length; i++) {
-        const element = node.elements[i]
-        const finding = element === undefined ? undefined : hidden(text, element.value, [...path, i])
-        if (finding !== undefined) return finding
-      }
-      return undefined
-    }
-    case "Number": {
-      const literal = node.range === undefined ? String(node.value) : text.slice(node.range[0], node.range[1])
-      return isExact(literal, node.value) ? undefined : new InvalidOperation({
-        field: formatPath(path),
-        reason: "inexactNumber",
-        cure: `${literal.slice(0, 40)} is not exact as a double; send it as a string`
-      })
-    }
-    default:
-      return undefined
-  }
+/** What is wrong, and where: innermost step first, because the path is built only once something is. */
+interface Finding {
+  readonly reason: InvalidOperation["reason"]
+  readonly cure: string
+  readonly path: Array<string | number>
 }
 
-/**
- * Checks that a value is JSON and nothing else: no `undefined` members, functions, big integers, dates, class instances,
- * infinities, cycles or holes, and in its texts and keys neither NUL (PostgreSQL cannot store it) nor lone surrogates
- * (UTF-8 cannot encode them).
- */
-export const inspect = (value: unknown, path: Path = []): InvalidOperation | undefined => {
-  const refusal = (reason: InvalidOperation["reason"], cure: string) =>
-    new InvalidOperation({ field: formatPath(path), reason, cure })
+const finding = (reason: InvalidOperation["reason"], cure: string): Finding => ({ reason, cure, path: [] })
+
+const surrogate = /[\ud800-\udfff]/
+const loneSurrogate = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/
+
+/** Why a database or UTF-8 cannot hold a text; `undefined` when both can. */
+export const textProblem = (text: string): string | undefined =>
+  text.includes("\u0000")
+    ? "remove the NUL character (U+0000), which databases cannot store as text"
+    : surrogate.test(text) && loneSurrogate.test(text)
+    ? "replace the lone surrogate: it is half a character and has no UTF-8 form"
+    : undefined
+
+const findInText = (text: string): Finding | undefined => {
+  const problem = textProblem(text)
+  return problem === undefined ? undefined : finding("encoding", problem)
+}
+
+const isPlain = (value: object): value is Record<string, unknown> => {
+  const prototype: unknown = Object.getPrototypeOf(value)
+  // Another realm (a `vm` context, a test runner's sandbox) has an `Object.prototype` of its own.
+  return prototype === null || Object.getPrototypeOf(prototype) === null
+}
+
+/** `room` is what is left of the longest text that the whole may have. */
+const find = (value: unknown, depth: number, room: { left: number }): Finding | undefined => {
+  room.left -= typeof value === "string" ? value.length + 2 : 1
+  if (room.left < 0) return finding("tooLarge", "is too large to be recorded; store it elsewhere and record its hash")
   switch (typeof value) {
     case "string":
-      return inspectText(value, path)
+      return findInText(value)
     case "boolean":
       return undefined
     case "number":
-      return Number.isFinite(value) ? undefined : refusal("type", "use a finite number")
-    case "object": {
-      if (value === null) return undefined
-      if (path.length >= maxDepth) return refusal("notJson", `nest at most ${maxDepth} levels, without cycles`)
-      if (Array.isArray(value)) {
-        for (let i = 0; i < value.length; i++) {
-          const finding = inspect(value[i], [...path, i])
-          if (finding !== undefined) return finding
-        }
-        return undefined
-      }
-      const prototype: unknown = Object.getPrototypeOf(value)
-      if (prototype !== null && prototype !== Object.prototype) {
-        return refusal("type", "use plain JSON values: convert dates, maps and class instances first")
-      }
-      for (const [key, member] of Object.entries(value)) {
-        const inner = [...path, key]
-        const finding = inspectText(key, inner) ?? inspect(member, inner)
-        if (finding !== undefined) return finding
-      }
-      return undefined
-    }
+      return Number.isFinite(value) ? undefined : finding("type", "use a finite number")
+    case "object":
+      return value === null ? undefined : findInObject(value, depth, room)
     default:
-      return refusal("type", `use a JSON value, not ${typeof value}`)
+      return finding("type", `use a JSON value, not ${typeof value}`)
   }
 }
 
-const inspectText = (text: string, path: Path): InvalidOperation | undefined => {
-  if (text.includes("\u0000")) {
-    return new InvalidOperation({
-      field: formatPath(path),
-      reason: "encoding",
-      cure: "remove the NUL character (U+0000), which databases cannot store as text"
-    })
+const findInObject = (value: object, depth: number, room: { left: number }): Finding | undefined => {
+  if (depth === maxDepth) return finding("notJson", `nest at most ${maxDepth} levels, without cycles`)
+  if ("toJSON" in value && typeof value.toJSON === "function") {
+    return finding("type", "use plain JSON values: call toJSON first")
   }
-  return isWellFormed(text) ? undefined : new InvalidOperation({
-    field: formatPath(path),
-    reason: "encoding",
-    cure: "replace the lone surrogate: it is half a character and has no UTF-8 form"
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length; i++) {
+      const found = find(value[i], depth + 1, room)
+      if (found !== undefined) {
+        found.path.push(i)
+        return found
+      }
+    }
+    return undefined
+  }
+  if (!isPlain(value)) return finding("type", "use plain JSON values: convert dates, maps and class instances first")
+  for (const key of Object.keys(value)) {
+    room.left -= key.length + 3
+    const found = findInText(key) ?? find(value[key], depth + 1, room)
+    if (found !== undefined) {
+      found.path.push(key)
+      return found
+    }
+  }
+  return undefined
+}
+
+/**
+ * Checks that the value of a field is JSON and nothing else: no `undefined` members, functions, big integers, dates,
+ * class instances, infinities, cycles or holes, and in its texts and keys neither NUL (PostgreSQL cannot store it) nor
+ * lone surrogates (UTF-8 cannot encode them). It is too large when its canonical text is certain to exceed `maxBytes`.
+ */
+export const inspect = (value: unknown, field: string, maxBytes: number): InvalidOperation | undefined => {
+  const found = find(value, 1, { left: maxBytes })
+  return found === undefined ? undefined : new InvalidOperation({
+    field: formatPath([...found.path, field].toReversed()),
+    reason: found.reason,
+    cure: found.cure
   })
 }
-
-const loneSurrogate = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/
-
-const isWellFormed = (text: string): boolean => !loneSurrogate.test(text)
 
 /** RFC 8785 canonical text of a value that `inspect` has passed. */
 export const canonical = (value: unknown): string => canonicalize(value) ?? "null"
