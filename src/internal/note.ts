@@ -66,13 +66,6 @@ export const parseVerifier = (text: string): Either.Either<Verifier, string> => 
   return bytesToHex(keyId(verifier)) === id ? Either.right(verifier) : Either.left("has a key id that is not its key's")
 }
 
-/** The 32 bytes of the public half of a private key; `undefined` for a key that is not Ed25519. */
-export const publicKeyOf = (privateKey: crypto.KeyObject): Uint8Array | undefined => {
-  if (privateKey.asymmetricKeyType !== "ed25519") return undefined
-  const { x } = crypto.createPublicKey(privateKey).export({ format: "jwk" })
-  return x === undefined ? undefined : new Uint8Array(Buffer.from(x, "base64url"))
-}
-
 /** The text that is signed. */
 export const format = (checkpoint: Checkpoint): string =>
   `${checkpoint.origin}\n${checkpoint.size}\n${Encoding.encodeBase64(checkpoint.root)}\n`

@@ -1,0 +1,148 @@
+/**
+ * The small SQLite file inside a ledger. It is the append lock (its write transaction), the map from (stream, id) to
+ * (index, content hash) that makes the ledger idempotent, and the memory of what was signed last.
+ */
+import { SqlClient } from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Sqlite from "../../Database/Sqlite.ts"
+import { DatabaseError, LedgerError } from "../../TrustlogError.ts"
+import * as transaction from "../transaction.ts"
+
+/** The state of a log: how many entries it has, and the root of their tree in hex. */
+export interface Head {
+  readonly size: number
+  readonly root: string
+}
+
+/** One entry, as the map knows it. */
+export interface Mapped {
+  readonly stream: string
+  readonly id: string
+  readonly index: number
+  readonly contentHash: string
+}
+
+const reasons: Record<DatabaseError["reason"], LedgerError["reason"]> = {
+  locked: "locked",
+  readOnly: "readOnly",
+  full: "full",
+  foreign: "corrupt",
+  corrupt: "corrupt",
+  missing: "corrupt",
+  newer: "corrupt",
+  constraint: "corrupt",
+  unavailable: "io",
+  unknown: "io"
+}
+
+const failure = (path: string) => (error: DatabaseError): LedgerError =>
+  new LedgerError({
+    reason: reasons[error.reason],
+    path,
+    problem: error.reason === "locked"
+      ? "another process holds the ledger's append lock; if it is stopped or hung, end it"
+      : error.problem,
+    cause: error
+  })
+
+const databaseError = (error: SqlError): DatabaseError =>
+  error.cause instanceof DatabaseError
+    ? error.cause
+    : new DatabaseError({ reason: "unknown", problem: error.message, cause: error })
+
+/** Its statements belong inside `lock` or `view`: outside they would join whatever transaction their caller is in. */
+export type Map = Effect.Effect.Success<ReturnType<typeof open>>
+
+/** Opens the map, or makes the file. The tables are made by `create`. */
+export const open = (
+  file: string,
+  options: { readonly lockWait: Duration.DurationInput; readonly readonly?: boolean | undefined }
+) =>
+  Effect.gen(function*() {
+    const context = yield* Effect.mapError(
+      Layer.build(
+        Sqlite.layer({ filename: file, busyWait: options.lockWait, readonly: options.readonly ?? false })
+      ),
+      failure(file)
+    )
+    const sql = Context.get(context, SqlClient).withoutTransforms()
+    const typed = <A>(effect: Effect.Effect<A, SqlError>): Effect.Effect<A, LedgerError> =>
+      Effect.mapError(effect, (error) => failure(file)(databaseError(error)))
+    const within = (begin: string) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | LedgerError, R> =>
+      Effect.catchIf(
+        transaction.own(sql, [begin], databaseError)(effect),
+        (error) => error instanceof DatabaseError,
+        (error) => Effect.fail(failure(file)(error))
+      )
+
+    // After a loss of power the map may have forgotten what it committed last. It catches up from the tiles, which are
+    // on the disk before it commits, so that waiting for the disk a second time would gain nothing.
+    if (options.readonly !== true) {
+      yield* typed(Effect.scoped(Effect.flatMap(
+        sql.reserve,
+        (connection) => connection.executeUnprepared("PRAGMA synchronous = NORMAL", [], undefined)
+      )))
+    }
+
+    return {
+      /** Runs an effect under the append lock; the effect's success commits what it wrote to the map. */
+      lock: within("BEGIN IMMEDIATE"),
+
+      /** Runs an effect that only reads, whoever holds the lock. */
+      view: within("BEGIN DEFERRED"),
+
+      /** Makes the tables where they are not there. */
+      create: typed(Effect.gen(function*() {
+        yield* sql`CREATE TABLE IF NOT EXISTS head (
+          only INTEGER PRIMARY KEY CHECK (only = 0), size INTEGER NOT NULL, root TEXT NOT NULL)`
+        yield* sql`CREATE TABLE IF NOT EXISTS stream (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)`
+        yield* sql`CREATE TABLE IF NOT EXISTS entry (
+          stream INTEGER NOT NULL, id BLOB NOT NULL, position INTEGER NOT NULL, content_hash BLOB NOT NULL,
+          PRIMARY KEY (stream, id)) WITHOUT ROWID`
+      })),
+
+      /** What was signed last; `undefined` before the first time. */
+      head: typed(Effect.map(
+        sql<Head>`SELECT size, root FROM head`,
+        (rows): Head | undefined => rows[0]
+      )),
+
+      /** Remembers what has been signed. */
+      remember: (head: Head) =>
+        typed(sql`INSERT INTO head (only, size, root) VALUES (0, ${head.size}, ${head.root})
+          ON CONFLICT (only) DO UPDATE SET size = excluded.size, root = excluded.root`),
+
+      /** The entries that some keys have already, each with the number of its key. */
+      find: (keys: ReadonlyArray<Pick<Mapped, "stream" | "id">>) =>
+        typed(sql<{ readonly key: number; readonly position: number; readonly hash: string }>`
+          SELECT k.key, e.position, lower(hex(e.content_hash)) AS hash
+          FROM json_each(${JSON.stringify(keys.map((key) => [key.stream, key.id]))}) AS k
+          CROSS JOIN stream AS s ON s.name = k.value ->> 0
+          CROSS JOIN entry AS e ON e.stream = s.number AND e.id = unhex(k.value ->> 1, '-')`),
+
+      /** Adds entries. The first entry of a key stays the one that it names. */
+      add: (entries: ReadonlyArray<Mapped>) =>
+        typed(Effect.gen(function*() {
+          const streams = JSON.stringify([...new Set(entries.map((entry) => entry.stream))])
+          const rows = JSON.stringify(
+            entries.map((entry) => [entry.stream, entry.id, entry.index, entry.contentHash])
+          )
+          yield* sql`INSERT INTO stream (name) SELECT value FROM json_each(${streams}) WHERE true
+            ON CONFLICT (name) DO NOTHING`
+          yield* sql`INSERT INTO entry (stream, id, position, content_hash)
+            SELECT s.number, unhex(r.value ->> 1, '-'), r.value ->> 2, unhex(r.value ->> 3)
+            FROM json_each(${rows}) AS r CROSS JOIN stream AS s ON s.name = r.value ->> 0 WHERE true
+            ON CONFLICT (stream, id) DO NOTHING`
+        }))
+    }
+  })
+
+/** What a ledger's map remembers, read without changing anything. */
+export const readHead = (file: string): Effect.Effect<Head | undefined, LedgerError> =>
+  Effect.scoped(
+    Effect.flatMap(open(file, { lockWait: "1 second", readonly: true }), (map) => map.view(map.head))
+  )
