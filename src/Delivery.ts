@@ -5,7 +5,7 @@ import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
-import type { Encoded } from "./Envelope.ts"
+import * as Envelope from "./Envelope.ts"
 import type { Lane } from "./Operation.ts"
 import { isFinal, type Message, type Outcome, type Published, Publisher, type Reason } from "./Publisher.ts"
 import { type Delivered, type Refusal, Repository, type Row } from "./Repository.ts"
@@ -14,7 +14,6 @@ import { Signer } from "./Signer.ts"
 import { Topics } from "./Topics.ts"
 import { PublisherError } from "./TrustlogError.ts"
 import { WorkerConfig } from "./WorkerConfig.ts"
-import * as rows from "./internal/rows.ts"
 
 /** What became of the rows. */
 export interface Attempt {
@@ -32,14 +31,14 @@ export interface Attempt {
 
 interface Ready {
   readonly row: Row
-  readonly encoded: Encoded
+  readonly encoded: Envelope.Encoded
 }
 
 type Unfit = Attempt["refused"][number]
 
 const prepare = (stream: string, lane: Lane, row: Row): Either.Either<Ready, Unfit> =>
   row.lane === lane
-    ? Either.mapBoth(rows.encode(stream, row), {
+    ? Either.mapBoth(Envelope.ofRow(stream, row), {
       onLeft: ({ error, reason }) => ({ row, reason, error }),
       onRight: (encoded) => ({ row, encoded })
     })

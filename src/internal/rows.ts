@@ -2,14 +2,11 @@
  * Rows of the tables as the drivers give them, and what they mean. Numbers may come as text or big integers, depending
  * on the driver. Written by hand because decoding a row through Schema costs more than reading it.
  */
-import * as Either from "effect/Either"
-import * as Envelope from "../Envelope.ts"
-import { fromUnknown, type Kind, Lane, OperationId, Timestamp } from "../Operation.ts"
+import type { Recorded } from "../Envelope.ts"
+import { type Kind, Lane, OperationId, Timestamp } from "../Operation.ts"
 import type * as Publisher from "../Publisher.ts"
 import type { Receipt } from "../Receipt.ts"
 import type { Accounted, DeadLetter, Retry, Row } from "../Repository.ts"
-import type { InvalidOperation } from "../TrustlogError.ts"
-import * as json from "./json.ts"
 
 type Numeric = number | string | bigint
 
@@ -82,46 +79,9 @@ export const row = (r: OperationRow): Row => ({
   contentHash: r.content_hash
 })
 
-/** Reads a row that plain SQL wrote, which may be anything, the way a caller's operation is read. */
-const adopt = (row: Row): Either.Either<Envelope.Recorded, InvalidOperation> => {
-  const {
-    contentHash: _,
-    lane: _lane,
-    payload,
-    payloadBytes: _bytes,
-    position: _position,
-    strategy: _strategy,
-    ...fields
-  } = row
-  return Either.map(
-    Either.flatMap(
-      payload === null ? Either.right(null) : json.parse(payload),
-      (value) => fromUnknown({ ...fields, payload: value })
-    ),
-    (operation) => Envelope.recorded(operation, row.occurredAt)
-  )
-}
-
-/** What a row's envelope is, unless the row is not what was recorded. */
-export const encode = (
-  stream: string,
-  row: Row
-): Either.Either<Envelope.Encoded, { readonly reason: "altered" | "encoding"; readonly error: string }> => {
-  if (row.contentHash === null) {
-    return Either.mapBoth(adopt(row), {
-      onLeft: (error) => ({ reason: "encoding", error: error.message }),
-      onRight: (entry) => Envelope.encode(stream, entry)
-    })
-  }
-  const encoded = Envelope.encode(stream, row)
-  return encoded.contentHash === row.contentHash
-    ? Either.right(encoded)
-    : Either.left({ reason: "altered", error: "the row no longer matches its content hash" })
-}
-
 /** The columns of a new row. */
 export const toRow = (
-  entry: Envelope.Recorded,
+  entry: Recorded,
   more: {
     readonly lane: Lane
     readonly strategy: "DbOnly" | "DbAndTrustlog"

@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Envelope from "../../Envelope.ts"
 import { type Lane, timestampOf } from "../../Operation.ts"
-import { type Appended, type Entry, maxBatch, type Repository } from "../../Repository.ts"
+import { type Appended, type Entry, maxBatch, type Repository, type Row } from "../../Repository.ts"
 import { DatabaseError, InvalidOperation, OperationConflict } from "../../TrustlogError.ts"
 import * as rows from "../rows.ts"
 import type { Context } from "./context.ts"
@@ -60,6 +60,12 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
       yield* insertPending(entries)
     })
 
+  /** What a row is compared by; one that plain SQL wrote, and that is no operation, equals nothing. */
+  const hashOf = (row: Row): string | undefined =>
+    row.contentHash ?? Either.getOrUndefined(
+      Either.map(Envelope.restate(row), (restated) => Envelope.contentHash(stream, restated))
+    )
+
   /** Judges entries whose id is there already, and promotes those that were only stored. */
   const reconcile = (entries: ReadonlyArray<Entry>) =>
     Effect.gen(function*() {
@@ -76,7 +82,7 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
         }
         if (row.lane !== lane) return yield* new OperationConflict({ id, reason: "lane" })
         const restated = Envelope.contentHash(stream, Envelope.recorded(stated, row.occurredAt))
-        if (restated !== (row.contentHash ?? Envelope.contentHash(stream, row))) {
+        if (restated !== hashOf(row)) {
           return yield* new OperationConflict({ id, reason: "content" })
         }
         const isPromotion = row.strategy === "DbOnly" && !row.isPromoted && strategy === "DbAndTrustlog" &&

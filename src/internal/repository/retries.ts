@@ -33,8 +33,7 @@ export const make = (context: Context, receipts: Receipts): Pick<
         "claiming retries",
         Effect.gen(function*() {
           const at = yield* now
-          const isDue = sql`r.state = 'waiting' AND r.next_attempt_at <= ${at}
-            AND (r.claim_until IS NULL OR r.claim_until <= ${at})`
+          const isDue = sql`r.state = 'waiting' AND r.next_attempt_at <= ${at}`
           const [first] = yield* sql<
             { readonly position: number; readonly lane: string; readonly is_alone: number }
           >`SELECT r.position, r.lane,
@@ -57,7 +56,9 @@ export const make = (context: Context, receipts: Receipts): Pick<
             ) b JOIN ${operation} o ON o.position = b.position
             WHERE b.before < ${maxBytes} ORDER BY b.next_attempt_at, b.position`
           const token = v4()
-          yield* sql`UPDATE ${retry} SET claim_token = ${token}, claim_until = ${yield* later(timeToLive)}
+          // Nobody looks at a claimed row until its claim lapses, and then it queues behind what was due before that.
+          const until = yield* later(timeToLive)
+          yield* sql`UPDATE ${retry} SET claim_token = ${token}, claim_until = ${until}, next_attempt_at = ${until}
             ${isAlone ? sql`, reason = 'suspect'` : sql``}
             WHERE ${dialect.isOneOf("position", due.map((r) => Number(r.position)))}`
           return { lane: rows.lane(first.lane), token, rows: due.map(rows.retry) }
@@ -68,7 +69,8 @@ export const make = (context: Context, receipts: Receipts): Pick<
       Effect.asVoid(query(
         `renewing a claim of lane ${claim.lane}`,
         Effect.flatMap(later(timeToLive), (until) =>
-          sql`UPDATE ${retry} SET claim_until = ${until} WHERE claim_token = ${claim.token}`)
+          sql`UPDATE ${retry} SET claim_until = ${until}, next_attempt_at = ${until}
+            WHERE claim_token = ${claim.token}`)
       )),
 
     settleRetries: (claim, settlement) =>
@@ -93,10 +95,10 @@ export const make = (context: Context, receipts: Receipts): Pick<
               attempts = attempts + 1, next_attempt_at = ${next}, reason = ${reason}, error = ${error},
               last_failed_at = ${yield* now}, claim_token = NULL, claim_until = NULL WHERE position = ${position}`
           }
-          yield* sql`UPDATE ${retry} SET claim_token = NULL, claim_until = NULL
+          yield* sql`UPDATE ${retry} SET claim_token = NULL, claim_until = NULL, next_attempt_at = ${yield* now}
             WHERE ${dialect.isOneOf("position", returned.map((r) => r.position))}`
-          yield* sql`UPDATE ${retry} SET claim_token = NULL, claim_until = NULL, reason = 'suspect'
-            WHERE ${dialect.isOneOf("position", suspects.map((r) => r.position))}`
+          yield* sql`UPDATE ${retry} SET claim_token = NULL, claim_until = NULL, next_attempt_at = ${yield* now},
+            reason = 'suspect' WHERE ${dialect.isOneOf("position", suspects.map((r) => r.position))}`
           return {
             delivered: delivered.length,
             refused: refused.length,
@@ -117,7 +119,7 @@ export const make = (context: Context, receipts: Receipts): Pick<
           )
         } AS seconds
           FROM ${retry} WHERE state = 'waiting'`
-        return next === undefined || next.seconds === null ? undefined : Number(next.seconds) * 1000
+        return next === undefined || next.seconds === null ? undefined : Math.round(Number(next.seconds) * 1000)
       })
     ),
 

@@ -1,0 +1,686 @@
+/**
+ * What every back-end of `Repository` keeps.
+ */
+import * as NodeContext from "@effect/platform-node/NodeContext"
+import * as FileSystem from "@effect/platform/FileSystem"
+import * as SqlClient from "@effect/sql/SqlClient"
+import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as TestClock from "effect/TestClock"
+import * as Migrations from "../../src/Migrations.ts"
+import { type Input, type Lane, laneOf, Operation } from "../../src/Operation.ts"
+import * as OperationModule from "../../src/Operation.ts"
+import * as Receipt from "../../src/Receipt.ts"
+import { type Delivered, type Entry, type Lease, Repository, type Row } from "../../src/Repository.ts"
+import * as Sql from "../../src/Repository/Sql.ts"
+import type { DatabaseError } from "../../src/TrustlogError.ts"
+
+const operationLane = laneOf("operation")
+const recordLane = laneOf("record")
+
+const uuid = (n: number): string => `00000000-0000-7000-8000-${n.toString(16).padStart(12, "0")}`
+
+const operation = (input: Partial<Input> = {}): Operation =>
+  Either.getOrThrowWith(
+    OperationModule.fromUnknown({ actor: "alice", action: "read", target: "file/1", ...input }),
+    (error) => error
+  )
+
+const entry = (n: number, options: Partial<Entry> & { readonly input?: Partial<Input> } = {}): Entry => ({
+  operation: operation({ id: uuid(n), ...options.input }),
+  lane: options.lane ?? operationLane,
+  strategy: options.strategy ?? "DbAndTrustlog"
+})
+
+const ttl = Duration.seconds(10)
+const everything = { after: 0, limit: 1000, maxBytes: 8_000_000 }
+
+const lease = (lane: Lane = operationLane, owner = "a"): Effect.Effect<Lease, DatabaseError, Repository> =>
+  Effect.flatMap(
+    Repository,
+    (repository) =>
+      Effect.flatMap(
+        repository.acquire(lane, owner, ttl),
+        (found) => found === undefined ? Effect.dieMessage(`${lane} is held`) : Effect.succeed(found)
+      )
+  )
+
+const delivered = (row: Row, n = 7): Delivered => ({
+  position: row.position,
+  id: row.id,
+  contentHash: row.contentHash ?? "",
+  isHashed: true,
+  messageId: Uint8Array.of(n)
+})
+
+const settlement = (delivered: ReadonlyArray<Delivered>, position = 0) => ({
+  topic: "topic",
+  delivered,
+  refused: [],
+  checkpoint: undefined,
+  position,
+  late: 0
+})
+
+const refusal = (position: number, delay = Duration.minutes(1)) => ({
+  position,
+  reason: "rejected" as const,
+  error: "no",
+  delay
+})
+
+const death = (position: number) => ({ ...refusal(position), delay: undefined })
+
+/** Runs the suite over a client, given one for a file that does not exist yet. */
+export const suite = (
+  name: string,
+  client: (filename: string) => Layer.Layer<SqlClient.SqlClient, unknown>
+): void => {
+  const layer = Layer.unwrapScoped(Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const directory = yield* fs.makeTempDirectoryScoped({ prefix: "trustlog-repository-" })
+    return Layer.provideMerge(
+      Layer.provide(Sql.layer(), Migrations.layer()),
+      client(`${directory}/trustlog.db`)
+    )
+  })).pipe(Layer.provide(NodeContext.layer), Layer.orDie)
+
+  const test = <E>(
+    sentence: string,
+    body: Effect.Effect<void, E, Repository | SqlClient.SqlClient>
+  ) => it.effect(sentence, () => Effect.provide(body, layer))
+
+  describe(`${name}: append`, () => {
+    test(
+      "an operation is stored with every field and becomes pending",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        const stated = {
+          id: uuid(1),
+          occurredAt: "2026-11-23T15:50:42.123456+01:00",
+          source: "billing",
+          payload: { b: [1, null, "ü\u{1f600}"], a: { ["__proto__"]: 1.5 } },
+          requestHash: "AB".repeat(32),
+          responseHash: "cd".repeat(32),
+          clientIp: "2001:DB8::1",
+          serverIp: "::ffff:192.0.2.1",
+          traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        }
+        const results = yield* repository.append([entry(1, { input: stated })])
+        assert.deepStrictEqual(results.map((r) => ({ ...r })), [{
+          id: operation({ id: uuid(1) }).id,
+          position: 1,
+          outcome: "appended"
+        }])
+        const page = yield* repository.page(yield* lease(), everything)
+        const row = page.rows[0]
+        assert.strictEqual(page.rows.length, 1)
+        assert.deepInclude(Object.fromEntries(Object.entries(row ?? {})), {
+          position: 1,
+          occurredAt: "2026-11-23T14:50:42.123456Z",
+          kind: "operation",
+          lane: "operation",
+          strategy: "DbAndTrustlog",
+          actor: "alice",
+          source: "billing",
+          payload: "{\"a\":{\"__proto__\":1.5},\"b\":[1,null,\"ü\u{1f600}\"]}",
+          payloadBytes: 45,
+          requestHash: "ab".repeat(32),
+          clientIp: "2001:db8::1",
+          serverIp: "::ffff:192.0.2.1"
+        })
+      })
+    )
+
+    test(
+      "what the caller's transaction rolls back is neither stored nor pending",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        const sql = yield* SqlClient.SqlClient
+        const exit = yield* Effect.exit(
+          repository.transaction(Effect.zipRight(repository.append([entry(1)]), Effect.fail("changed my mind")))
+        )
+        assert.deepStrictEqual(exit, Exit.fail("changed my mind"))
+        yield* Effect.either(sql.withTransaction(Effect.zipRight(repository.append([entry(2)]), Effect.fail("no"))))
+        const stats = yield* repository.stats
+        assert.strictEqual(stats.operations, 0)
+        assert.strictEqual(stats.pending, 0)
+      })
+    )
+
+    test(
+      "the same content again is a duplicate, though the time that was left out has passed",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        yield* repository.append([entry(1)])
+        yield* TestClock.adjust("1 hour")
+        const [again] = yield* repository.append([entry(1)])
+        assert.strictEqual(again?.outcome, "duplicate")
+        assert.strictEqual(again?.position, 1)
+        const twice = yield* repository.append([entry(2), entry(2)])
+        assert.deepStrictEqual(twice.map((r) => r.outcome), ["appended", "duplicate"])
+        assert.strictEqual((yield* repository.stats).pending, 2)
+      })
+    )
+
+    test(
+      "other content, another time, another kind or another lane is a conflict that stores nothing of the batch",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        yield* repository.append([entry(1)])
+        const conflicts = [
+          entry(1, { input: { actor: "mallory" } }),
+          entry(1, { input: { occurredAt: "2020-01-01T00:00:00Z" } }),
+          entry(1, { input: { payload: {} } }),
+          entry(1, { input: { kind: "record" } })
+        ]
+        for (const conflict of conflicts) {
+          // Even a caller that goes on with its transaction gets nothing of the batch.
+          const result = yield* repository.transaction(Effect.either(repository.append([entry(2), conflict, entry(3)])))
+          assert.strictEqual(Either.isLeft(result) && result.left._tag, "OperationConflict")
+          assert.strictEqual((yield* repository.stats).operations, 1)
+        }
+        const elsewhere = yield* Effect.flip(repository.append([entry(1, { lane: laneOf("operation", "other") })]))
+        assert.include(elsewhere, { _tag: "OperationConflict", reason: "lane" })
+      })
+    )
+
+    test(
+      "an operation that was only stored is not pending, and becomes so once when it is appended for delivery",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        yield* repository.append([entry(1, { strategy: "DbOnly" })])
+        assert.strictEqual((yield* repository.stats).pending, 0)
+        const outcomes = [
+          ...(yield* repository.append([entry(1, { strategy: "DbOnly" })])),
+          ...(yield* repository.append([entry(1), entry(1)])),
+          ...(yield* repository.append([entry(1)]))
+        ].map((r) => r.outcome)
+        assert.deepStrictEqual(outcomes, ["duplicate", "promoted", "duplicate", "duplicate"])
+        assert.strictEqual((yield* repository.stats).pending, 1)
+        const [row] = (yield* repository.page(yield* lease(), everything)).rows
+        assert.strictEqual(row?.strategy, "DbOnly")
+      })
+    )
+
+    test(
+      "promotion tells apart what it made pending and what it left alone",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        yield* repository.append([entry(1, { strategy: "DbOnly" }), entry(2), entry(3, { strategy: "DbOnly" })])
+        const ids = [1, 2, 3, 4, 1].map((n) => operation({ id: uuid(n) }).id)
+        const first = yield* repository.promote(ids.slice(0, 2))
+        assert.deepStrictEqual(first.map((r) => r.outcome), ["promoted", "notDbOnly"])
+        const second = yield* repository.promote(ids)
+        assert.deepStrictEqual(
+          second.map((r) => r.outcome),
+          ["alreadyPromoted", "notDbOnly", "promoted", "unknown", "alreadyPromoted"]
+        )
+        assert.strictEqual((yield* repository.stats).pending, 3)
+      })
+    )
+
+    test(
+      "a range of positions is promoted once, its ends included",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        yield* repository.append([1, 2, 3, 4].map((n) => entry(n, { strategy: "DbOnly" })))
+        assert.strictEqual(yield* repository.promoteRange({ from: 2, to: 3 }), 2)
+        assert.strictEqual(yield* repository.promoteRange({ from: 1, to: 3 }), 1)
+        assert.strictEqual((yield* repository.stats).pending, 3)
+      })
+    )
+
+    test(
+      "a batch keeps the order of its results and is bounded",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        const batch = Array.from({ length: 5000 }, (_, n) => entry(n, { input: { payload: "😀".repeat(n % 50) } }))
+        const results = yield* repository.append(batch)
+        assert.deepStrictEqual(results.map((r) => r.position), batch.map((_, n) => n + 1))
+        assert.deepStrictEqual(yield* repository.append([]), [])
+        const tooMany = yield* Effect.flip(repository.append(Array.from({ length: 10_001 }, (_, n) => entry(n))))
+        assert.include(tooMany, { _tag: "InvalidOperation", reason: "tooLarge" })
+        const megabytes = Array.from({ length: 17 }, (_, n) => entry(n, { input: { payload: "x".repeat(4_000_000) } }))
+        const tooLarge = yield* Effect.flip(repository.append(megabytes))
+        assert.include(tooLarge, { _tag: "InvalidOperation", reason: "tooLarge" })
+        assert.strictEqual((yield* repository.stats).operations, 5000)
+      })
+    )
+  })
+
+  describe(`${name}: lanes and leases`, () => {
+    test(
+      "a lane has one owner until its lease lapses, and each owner a newer epoch",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        const first = yield* lease()
+        assert.isFalse(first.isRecovered)
+        assert.isUndefined(yield* repository.acquire(operationLane, "b", ttl))
+        yield* TestClock.adjust("9 seconds")
+        yield* repository.renew(first, ttl)
+        yield* TestClock.adjust("9 seconds")
+        assert.isUndefined(yield* repository.acquire(operationLane, "b", ttl))
+        yield* TestClock.adjust("1 seconds")
+        const second = yield* lease(operationLane, "b")
+        assert.isTrue(second.isRecovered)
+        assert.isAbove(second.epoch, first.epoch)
+        const lost = yield* Effect.flip(repository.renew(first, ttl))
+        assert.strictEqual(lost._tag, "LeaseLost")
+      })
+    )
+
+    test(
+      "a lapsed lease that nobody took may be renewed, and one that was given back may be taken at once",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        const first = yield* lease()
+        yield* TestClock.adjust("1 hour")
+        yield* repository.renew(first, ttl)
+        yield* repository.release(first)
+        const second = yield* lease(operationLane, "b")
+        assert.isFalse(second.isRecovered)
+        yield* repository.release(first)
+        assert.isUndefined(yield* repository.acquire(operationLane, "c", ttl))
+      })
+    )
+
+    test(
+      "lanes are found by what is pending, and their owners by unlapsed leases",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        const lanes = ["a", "b", "c"].map((tenant) => laneOf("record", tenant))
+        yield* repository.append(
+          lanes.flatMap((lane, i) => [1, 2, 3].map((n) => entry(i * 10 + n, { lane, input: { kind: "record" } })))
+        )
+        yield* lease(recordLane)
+        const found = yield* repository.lanes
+        assert.sameMembers(found.map((r) => r.lane), [operationLane, recordLane, ...lanes])
+        assert.deepStrictEqual(found.filter((r) => r.owner !== null), [{ lane: recordLane, owner: "a" }])
+        yield* TestClock.adjust("11 seconds")
+        assert.isTrue((yield* repository.lanes).every((r) => r.owner === null))
+      })
+    )
+
+    test(
+      "members are counted while they are heard of",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        assert.strictEqual(yield* repository.register("a", ttl), 1)
+        assert.strictEqual(yield* repository.register("b", ttl), 2)
+        yield* TestClock.adjust("6 seconds")
+        assert.strictEqual(yield* repository.register("b", ttl), 2)
+        yield* TestClock.adjust("6 seconds")
+        assert.strictEqual(yield* repository.register("b", ttl), 1)
+        yield* repository.unregister("b")
+        assert.strictEqual(yield* repository.register("c", ttl), 1)
+      })
+    )
+  })
+
+  describe(`${name}: pages and settling`, () => {
+    test(
+      "a page holds pending rows of its lane in the order of their positions, bounded by rows and bytes",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        yield* repository.append(
+          [1, 2, 3, 4, 5].map((n) =>
+            entry(n, { lane: n === 3 ? laneOf("operation", "x") : operationLane, input: { payload: "x".repeat(998) } })
+          )
+        )
+        const held = yield* lease()
+        const positions = (options: Partial<typeof everything>) =>
+          Effect.map(repository.page(held, { ...everything, ...options }), (page) => ({
+            positions: page.rows.map((row) => row.position),
+            isFull: page.isFull
+          }))
+        assert.deepStrictEqual(yield* positions({}), { positions: [1, 2, 4, 5], isFull: false })
+        assert.deepStrictEqual(yield* positions({ limit: 2 }), { positions: [1, 2], isFull: true })
+        assert.deepStrictEqual(yield* positions({ limit: 2, after: 2 }), { positions: [4, 5], isFull: true })
+        assert.deepStrictEqual(yield* positions({ maxBytes: 2000 }), { positions: [1, 2], isFull: true })
+        assert.deepStrictEqual(yield* positions({ maxBytes: 1 }), { positions: [1], isFull: true })
+        assert.deepStrictEqual(yield* positions({ after: 5 }), { positions: [], isFull: false })
+      })
+    )
+
+    test(
+      "settling takes exactly the rows it names off the pending ones and chains a receipt",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        yield* repository.append([1, 2, 3, 4].map((n) => entry(n)))
+        const held = yield* lease()
+        const { rows } = yield* repository.page(held, everything)
+        const checkpoint = { size: 9, root: "ee".repeat(32) }
+        yield* repository.settle(held, {
+          ...settlement(rows.filter((row) => row.position % 2 === 0).map((row) => delivered(row)), 3),
+          checkpoint,
+          refused: [refusal(1), death(3)]
+        })
+        assert.deepStrictEqual((yield* repository.page(held, everything)).rows, [])
+        yield* repository.append([entry(5)])
+        const [fifth] = (yield* repository.page(held, everything)).rows
+        yield* repository.settle(held, settlement(fifth === undefined ? [] : [delivered(fifth)], 5))
+        const [first, second] = yield* repository.evidence.receipts({ lane: "operation", after: 0, limit: 10 })
+        if (first === undefined || second === undefined) return assert.fail("two receipts are there")
+        assert.include(first, { sequence: 1, previous: Receipt.genesis, count: 2, firstPosition: 2, lastPosition: 4 })
+        assert.deepStrictEqual(first.ledger, checkpoint)
+        assert.include(second, { sequence: 2, previous: Receipt.hash(first), count: 1 })
+        const leaves = Either.getOrThrow(Receipt.open(first))
+        assert.deepStrictEqual(leaves.map((leaf) => leaf.position), [2, 4])
+        assert.deepStrictEqual((yield* repository.evidence.heads).find((head) => head.lane === "operation"), {
+          lane: "operation",
+          head: Receipt.hash(second),
+          delivered: 3
+        })
+        assert.include(yield* repository.stats, { pending: 0, retrying: 1, dead: 1, delivered: 3 })
+      })
+    )
+
+    test(
+      "whoever has lost the lane reads no page and settles nothing",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        yield* repository.append([entry(1)])
+        const old = yield* lease()
+        const { rows } = yield* repository.page(old, everything)
+        yield* TestClock.adjust("11 seconds")
+        yield* lease(operationLane, "b")
+        const verbs = [
+          repository.settle(old, settlement(rows.map((row) => delivered(row)))),
+          repository.page(old, everything),
+          repository.markInFlight(old, 1),
+          repository.countLoss(old, "lost"),
+          repository.setBreaker(old, "open")
+        ]
+        for (const verb of verbs) assert.strictEqual((yield* Effect.flip(verb))._tag, "LeaseLost")
+        assert.include(yield* repository.stats, { pending: 1, delivered: 0, breaker: "closed" })
+      })
+    )
+
+    test(
+      "the lower bound is derived from what is pending",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        yield* repository.append([entry(1), entry(2), entry(3)])
+        const held = yield* lease()
+        const { rows } = yield* repository.page(held, everything)
+        yield* repository.settle(held, settlement(rows.slice(0, 2).map((row) => delivered(row)), 2))
+        assert.strictEqual(yield* repository.lowerBound(held, 99), 2)
+        yield* repository.settle(held, settlement(rows.slice(2).map((row) => delivered(row)), 3))
+        assert.strictEqual(yield* repository.lowerBound(held, 99), 99)
+        yield* repository.release(held)
+        yield* repository.append([entry(4, { strategy: "DbOnly" })])
+        assert.include(yield* lease(), { position: 3, reached: 3 })
+      })
+    )
+
+    test(
+      "the third loss of the record in flight moves it to retry, and a settled one makes it forgotten",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        yield* repository.append([entry(1), entry(2)])
+        const held = yield* lease()
+        const { rows } = yield* repository.page(held, everything)
+        const lose = (position: number) =>
+          Effect.zipRight(repository.markInFlight(held, position), repository.countLoss(held, "connection lost"))
+        assert.isFalse(yield* lose(1))
+        assert.isFalse(yield* lose(1))
+        yield* repository.settle(held, settlement(rows.slice(0, 1).map((row) => delivered(row)), 1))
+        assert.isFalse(yield* lose(2))
+        assert.isFalse(yield* lose(2))
+        assert.isTrue(yield* lose(2))
+        assert.include(yield* repository.stats, { pending: 0, retrying: 1 })
+        const claim = yield* repository.claimRetries({ limit: 9, maxBytes: 9e6, timeToLive: ttl, excluded: [] })
+        assert.deepStrictEqual(claim?.rows.map((r) => [r.position, r.attempts, r.reason]), [[2, 0, "suspect"]])
+      })
+    )
+
+    test(
+      "a takeover counts the record that was in flight, and a lease that was given back does not",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        yield* repository.append([entry(1)])
+        for (const owner of ["a", "b", "c"]) {
+          const held = yield* lease(operationLane, owner)
+          yield* repository.markInFlight(held, 1)
+          yield* repository.release(held)
+        }
+        assert.strictEqual((yield* repository.stats).pending, 1)
+        for (const owner of ["d", "e", "f"]) {
+          yield* repository.markInFlight(yield* lease(operationLane, owner), 1)
+          yield* TestClock.adjust("11 seconds")
+          assert.strictEqual((yield* repository.stats).pending, 1)
+        }
+        yield* lease(operationLane, "g")
+        assert.include(yield* repository.stats, { pending: 0, retrying: 1 })
+      })
+    )
+
+    test(
+      "a paused lane has no pages until it is resumed",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        yield* repository.append([entry(1)])
+        const held = yield* lease()
+        assert.strictEqual(yield* repository.setPaused(true, operationLane), 1)
+        assert.deepStrictEqual(yield* repository.page(held, everything), { rows: [], isFull: false, isPaused: true })
+        assert.isTrue((yield* repository.stats).paused)
+        assert.strictEqual(yield* repository.setPaused(false), 1)
+        assert.strictEqual((yield* repository.page(held, everything)).rows.length, 1)
+      })
+    )
+  })
+
+  describe(`${name}: retries and dead letters`, () => {
+    const refused = (count: number, reason: "rejected" | "schema" = "rejected") =>
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        yield* repository.append(Array.from({ length: count }, (_, n) => entry(n + 1)))
+        const held = yield* lease()
+        const { rows } = yield* repository.page(held, everything)
+        yield* repository.settle(held, {
+          ...settlement([], count),
+          refused: rows.map((row) => ({ ...refusal(row.position), reason }))
+        })
+        return { repository, held }
+      })
+
+    const options = { limit: 100, maxBytes: 8_000_000, timeToLive: Duration.minutes(1), excluded: [] }
+
+    test(
+      "a retry is claimed when it is due, once, and again when its claim has lapsed: alone",
+      Effect.gen(function*() {
+        const { repository } = yield* refused(2)
+        assert.strictEqual(yield* repository.nextRetryIn, 60_000)
+        assert.isUndefined(yield* repository.claimRetries(options))
+        yield* TestClock.adjust("1 minute")
+        const first = yield* repository.claimRetries(options)
+        assert.strictEqual(first?.rows.length, 2)
+        assert.isUndefined(yield* repository.claimRetries(options))
+        assert.strictEqual(yield* repository.nextRetryIn, 60_000)
+        yield* TestClock.adjust("1 minute")
+        const second = yield* repository.claimRetries(options)
+        assert.deepStrictEqual(second?.rows.map((r) => [r.position, r.isLapsed, r.reason]), [[1, true, "rejected"]])
+        yield* TestClock.adjust("1 minute")
+        const third = yield* repository.claimRetries(options)
+        assert.deepStrictEqual(third?.rows.map((r) => [r.position, r.isLapsed, r.reason]), [[2, true, "rejected"]])
+        const fourth = yield* repository.claimRetries(options)
+        assert.deepStrictEqual(fourth?.rows.map((r) => [r.position, r.isLapsed, r.reason]), [[1, true, "suspect"]])
+      })
+    )
+
+    test(
+      "a renewed claim does not lapse",
+      Effect.gen(function*() {
+        const { repository } = yield* refused(1)
+        yield* TestClock.adjust("1 minute")
+        const claim = yield* repository.claimRetries(options)
+        if (claim === undefined) return assert.fail("it is due")
+        yield* TestClock.adjust("50 seconds")
+        yield* repository.renewClaim(claim, Duration.minutes(1))
+        yield* TestClock.adjust("50 seconds")
+        assert.isUndefined(yield* repository.claimRetries(options))
+      })
+    )
+
+    test(
+      "settling a claim counts refusals, gives back the rest untouched, and leaves alone what somebody else claimed",
+      Effect.gen(function*() {
+        const { repository } = yield* refused(4)
+        yield* TestClock.adjust("1 minute")
+        const claim = yield* repository.claimRetries(options)
+        if (claim === undefined) return assert.fail("they are due")
+        const [one] = claim.rows
+        const counts = yield* repository.settleRetries(claim, {
+          topic: "topic",
+          checkpoint: undefined,
+          delivered: one === undefined ? [] : [delivered(one)],
+          refused: [refusal(2, Duration.minutes(2)), death(3)],
+          returned: [{ position: 4, isSuspect: false }]
+        })
+        assert.deepStrictEqual(counts, { delivered: 1, refused: 2, dead: 1 })
+        assert.include(yield* repository.stats, { retrying: 2, dead: 1, delivered: 1 })
+        const next = yield* repository.claimRetries(options)
+        assert.deepStrictEqual(next?.rows.map((r) => [r.position, r.attempts]), [[4, 1]])
+        const stale = yield* repository.settleRetries(claim, {
+          topic: "topic",
+          checkpoint: undefined,
+          delivered: claim.rows.map((row) => delivered(row)),
+          refused: [],
+          returned: []
+        })
+        assert.deepStrictEqual(stale, { delivered: 0, refused: 0, dead: 0 })
+        yield* TestClock.adjust("2 minutes")
+        yield* repository.claimRetries(options)
+        const second = yield* repository.claimRetries(options)
+        assert.deepStrictEqual(second?.rows.map((r) => [r.position, r.attempts]), [[2, 2]])
+      })
+    )
+
+    test(
+      "retries are held while their lane is paused, its breaker open, or it is excluded",
+      Effect.gen(function*() {
+        const { held, repository } = yield* refused(1)
+        yield* TestClock.adjust("1 minute")
+        yield* repository.setPaused(true)
+        assert.isUndefined(yield* repository.claimRetries(options))
+        yield* repository.setPaused(false)
+        yield* repository.setBreaker(held, "open")
+        assert.isUndefined(yield* repository.claimRetries(options))
+        yield* repository.setBreaker(held, "half-open")
+        assert.isUndefined(yield* repository.claimRetries({ ...options, excluded: [operationLane] }))
+        assert.strictEqual((yield* repository.claimRetries(options))?.rows.length, 1)
+      })
+    )
+
+    test(
+      "a claim holds rows of one lane and is bounded by bytes",
+      Effect.gen(function*() {
+        const { repository } = yield* refused(3)
+        const other = yield* lease(recordLane)
+        yield* repository.append([entry(9, { lane: recordLane, input: { kind: "record" } })])
+        const { rows } = yield* repository.page(other, everything)
+        yield* repository.settle(other, { ...settlement([]), refused: rows.map((row) => refusal(row.position)) })
+        yield* TestClock.adjust("1 minute")
+        const sizes: ReadonlyArray<ReadonlyArray<unknown>> = [
+          yield* repository.claimRetries({ ...options, limit: 2 }),
+          yield* repository.claimRetries(options),
+          yield* repository.claimRetries(options)
+        ].map((claim) => [claim?.lane, claim?.rows.length])
+        assert.deepStrictEqual(sizes, [["operation", 2], ["operation", 1], ["record", 1]])
+      })
+    )
+
+    test(
+      "dead letters are listed with what was refused, and replayed from the beginning",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        yield* repository.append([entry(1), entry(2), entry(3)])
+        const held = yield* lease()
+        yield* repository.settle(held, {
+          ...settlement([], 3),
+          refused: [death(1), refusal(2), death(3)]
+        })
+        const letters = yield* repository.deadLetters({ after: 0, limit: 10 })
+        assert.deepStrictEqual(letters.map((l) => [l.position, l.attempts, l.reason, l.error]), [
+          [1, 1, "rejected", "no"],
+          [3, 1, "rejected", "no"]
+        ])
+        assert.deepStrictEqual((yield* repository.deadLetters({ after: 1, limit: 10 })).map((l) => l.position), [3])
+        assert.isUndefined(yield* repository.deadLetter(operation({ id: uuid(2) }).id))
+        const replayed = yield* repository.replay([1, 2, 9].map((n) => operation({ id: uuid(n) }).id))
+        assert.deepStrictEqual(replayed.map((l) => l.position), [1])
+        assert.include(yield* repository.stats, { pending: 1, retrying: 1, dead: 1 })
+        assert.strictEqual(yield* repository.lowerBound(held, 3), 0)
+      })
+    )
+  })
+
+  describe(`${name}: evidence and figures`, () => {
+    test(
+      "figures tell each lane's backlog and its age",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        yield* repository.append([entry(1)])
+        yield* TestClock.adjust("90 seconds")
+        yield* repository.append([entry(2), entry(3, { lane: laneOf("record", "x"), input: { kind: "record" } })])
+        const stats = yield* repository.stats
+        assert.include(stats, { operations: 3, pending: 3, breaker: "closed", paused: false })
+        assert.approximately(stats.oldestPendingSeconds, 90, 0.1)
+        assert.deepStrictEqual(stats.lanes.map((l) => [l.lane, l.pending, Math.round(l.lagSeconds)]), [
+          ["operation", 2, 90],
+          ["record/x", 1, 0]
+        ])
+      })
+    )
+
+    test(
+      "evidence tells what accounts for each row, and rows that speak of nothing",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        const sql = yield* SqlClient.SqlClient
+        yield* repository.append([entry(1), entry(2), entry(3, { strategy: "DbOnly" }), entry(4)])
+        const held = yield* lease()
+        yield* repository.settle(held, { ...settlement([]), refused: [refusal(2)] })
+        yield* repository.promoteRange({ from: 3, to: 3 })
+        const found = yield* repository.evidence.operations({ after: 0, limit: 10 })
+        assert.deepStrictEqual(
+          found.map((row) => [row.position, row.isPending, row.retryState, row.retryLane, row.isPromoted]),
+          [
+            [1, true, null, null, false],
+            [2, false, "waiting", "operation", false],
+            [3, true, null, null, true],
+            [4, true, null, null, false]
+          ]
+        )
+        assert.deepStrictEqual((yield* repository.evidence.operationsAt([2, 99])).map((r) => r.position), [2])
+        assert.deepStrictEqual((yield* repository.evidence.operationsOf([uuid(4)])).map((r) => r.position), [4])
+        yield* sql`DELETE FROM operation WHERE position IN (1, 2)`
+        yield* sql`UPDATE operation SET lane = 'record' WHERE position = 4`
+        const orphans = yield* repository.evidence.orphans(10)
+        assert.deepStrictEqual(orphans.map((o) => [o.position, o.table]), [[1, "pending"], [4, "pending"], [
+          2,
+          "retry"
+        ]])
+        assert.strictEqual((yield* repository.evidence.orphans(1)).length, 1)
+      })
+    )
+
+    test(
+      "a repository says what is wrong with a database that has no tables, or whose tables are gone",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        const sql = yield* SqlClient.SqlClient
+        const missing = yield* Effect.flip(Sql.make({ prefix: "other_" }))
+        assert.strictEqual(missing.reason, "missing")
+        yield* sql`DROP TABLE operation`
+        const gone = yield* Effect.flip(repository.append([entry(1)]))
+        assert.include(gone, { _tag: "DatabaseError", reason: "missing" })
+      })
+    )
+  })
+}
