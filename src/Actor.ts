@@ -10,6 +10,7 @@ import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import * as Schema from "effect/Schema"
 import * as TrustlogMetrics from "./TrustlogMetrics.ts"
@@ -100,10 +101,12 @@ export interface State {
 }
 
 /** What a host does now: run a cycle, wait until a time (for ever: `Infinity`) or a message, or end. */
-export type Decision =
-  | { readonly _tag: "Run" }
-  | { readonly _tag: "Wait"; readonly until: number }
-  | { readonly _tag: "End" }
+export type Decision = Data.TaggedEnum<{
+  Run: {}
+  Wait: { readonly until: number }
+  End: {}
+}>
+export const Decision = Data.taggedEnum<Decision>()
 
 /** The first wait of a burst, and the least time between two idle cycles. */
 const shortest = 2
@@ -230,10 +233,10 @@ export const stopped = (state: State, now: number): State => change(state, now, 
 
 /** What to do now. */
 export const decide = (state: State, now: number): Decision => {
-  if (state.isStopped) return { _tag: "End" }
-  if (state.isRunning || state.isPaused) return { _tag: "Wait", until: Infinity }
-  if (state.drain !== "none" || state.wait === undefined || state.wait.until <= now) return { _tag: "Run" }
-  return { _tag: "Wait", until: state.wait.until }
+  if (state.isStopped) return Decision.End()
+  if (state.isRunning || state.isPaused) return Decision.Wait({ until: Infinity })
+  if (state.drain !== "none" || state.wait === undefined || state.wait.until <= now) return Decision.Run()
+  return Decision.Wait({ until: state.wait.until })
 }
 
 export const status = (state: State): Status => ({
@@ -250,7 +253,7 @@ export type Update = (change: (state: State, now: number) => State) => Effect.Ef
 
 const textOf = (cause: Cause.Cause<unknown>): string =>
   Cause.prettyErrors(cause)
-    .map((error) => error.message.slice(0, 1_000) || error.name)
+    .map((error) => (error.name === "Error" ? error.message : `${error.name}: ${error.message}`).slice(0, 1_000))
     .join("; ")
     .slice(0, 1_000)
     // eslint-disable-next-line no-control-regex -- a status is shown on terminals
@@ -263,8 +266,9 @@ const textOf = (cause: Cause.Cause<unknown>): string =>
 export const run = <E, R>(actor: Actor<E, R>, update: Update): Effect.Effect<void, never, R> =>
   Effect.gen(function*() {
     const before = yield* update(began)
+    // In a fibre of its own, so that whoever interrupts the cycle, or leaves fibres behind in it, does not end the actor.
     // The decision is part of what is supervised: what a cycle answers may be unfit.
-    yield* actor.cycle.pipe(
+    yield* Effect.acquireUseRelease(Effect.fork(Effect.interruptible(actor.cycle)), Fiber.join, Fiber.interrupt).pipe(
       Effect.flatMap((next) => update((state, now) => ended(state, next, now))),
       Effect.zipRight(
         before.failuresInRow === 0

@@ -4,6 +4,7 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
@@ -16,17 +17,32 @@ const now = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 1_000_
 /** A longer one is not a delay to JavaScript's timers; whatever comes after it is decided anew. */
 const longestSleep = 24 * 60 * 60 * 1_000
 
+/** For how long cycles may follow each other before timers and sockets get their turn. */
+const longestTurn = 5
+
+/**
+ * Effect's scheduler lets timers wait for thousands of its own turns. With a database that answers without leaving the
+ * thread, cycles that always have more to do would starve everything else, the renewal of their own lease included.
+ */
+const nextTurn = Effect.async<void>((resume) => {
+  const go = () => resume(Effect.void)
+  if (typeof setImmediate === "function") setImmediate(go)
+  else setTimeout(go, 0)
+})
+
 const start = <E, R>(actor: Actor.Actor<E, R>): Effect.Effect<Host.ActorRef, never, R | Scope.Scope> =>
   Effect.gen(function*() {
     let state = Actor.initial(actor, yield* now)
+    let turnBegan = yield* now
     const changed = yield* Effect.makeLatch()
     const drained = yield* Effect.makeLatch(true)
 
     // The mailbox: messages are folded into the state as they come, so it holds nothing and is never full.
     const update: Actor.Update = (change) =>
       Effect.map(now, (now) => {
+        const before = Actor.decide(state, now)
         state = change(state, now)
-        changed.unsafeOpen()
+        if (!Equal.equals(Actor.decide(state, now), before)) changed.unsafeOpen()
         if (state.drain === "none") drained.unsafeOpen()
         else drained.unsafeClose()
         return state
@@ -39,13 +55,19 @@ const start = <E, R>(actor: Actor.Actor<E, R>): Effect.Effect<Host.ActorRef, nev
       const decision = Actor.decide(state, at)
       switch (decision._tag) {
         case "Run":
-          yield* Actor.run(actor, update)
+          if (at - turnBegan >= longestTurn) {
+            yield* nextTurn
+            turnBegan = yield* now
+          } else {
+            yield* Actor.run(actor, update)
+          }
           return true
         case "Wait":
           yield* Effect.raceFirst(
             changed.await,
             Effect.sleep(Duration.millis(Math.min(decision.until - at, longestSleep)))
           )
+          turnBegan = yield* now
           return true
         case "End":
           return false
