@@ -113,11 +113,14 @@ export const make = (
     }
   })
 
-/** A log in memory and its control. */
-export const layer = (
-  options: { readonly maxBytes?: number | undefined } = {}
+/** A log in memory and its control; messages of more than `maxBytes` are refused as too large. */
+export const layerWith = (
+  options: { readonly maxBytes?: number | undefined }
 ): Layer.Layer<Publisher | Control> =>
   Layer.effectContext(
     Effect.map(make(options), ({ control, publisher }) =>
       Context.make(Publisher, publisher).pipe(Context.add(Control, control)))
   )
+
+/** A log in memory and its control. */
+export const layer: Layer.Layer<Publisher | Control> = layerWith({})
