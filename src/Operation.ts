@@ -149,10 +149,17 @@ const ipv4 = /^(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(\.(25[0-5]|2[0-4]\d|1\d\d|[1-9]
 
 const normaliseIp = (text: string): string | undefined => {
   if (ipv4.test(text)) return text
-  // The parser also takes zones, and octal or short IPv4 tails: those are another address to other programs.
-  const tail = text.includes(".") ? text.slice(text.lastIndexOf(":") + 1) : undefined
-  if ((tail !== undefined && !ipv4.test(tail)) || text.includes("%") || !ipaddr.IPv6.isValid(text)) return undefined
-  const address = ipaddr.IPv6.parse(text)
+  let groups = text
+  if (text.includes(".")) {
+    // Written as two groups here, because the parser takes octal tails, and `::192.0.2.1` for a mapped address.
+    const start = text.lastIndexOf(":") + 1
+    const tail = text.slice(start)
+    if (!ipv4.test(tail)) return undefined
+    const [a = 0, b = 0, c = 0, d = 0] = tail.split(".").map(Number)
+    groups = `${text.slice(0, start)}${(a * 256 + b).toString(16)}:${(c * 256 + d).toString(16)}`
+  }
+  if (groups.includes("%") || !ipaddr.IPv6.isValid(groups)) return undefined
+  const address = ipaddr.IPv6.parse(groups)
   return address.isIPv4MappedAddress()
     ? `::ffff:${address.toIPv4Address().toString()}`
     : address.toRFC5952String()
