@@ -4,7 +4,7 @@
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import type * as Path from "@effect/platform/Path"
-import { bytesToHex } from "@noble/hashes/utils.js"
+import { bytesToHex, hexToBytes } from "@noble/hashes/utils.js"
 import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -141,7 +141,16 @@ export const unpackIndex = (messageId: Uint8Array): number | undefined => {
   return Number.isSafeInteger(index) ? index : undefined
 }
 
-const headOf = (edge: tiles.Edge): Head => ({ size: edge.size, root: bytesToHex(tiles.rootOf(edge)) })
+const heads = new WeakMap<tiles.Edge, Head>()
+
+/** The state that ends in an edge. It takes up to some hundred hashes, so it is worked out once. */
+const headOf = (edge: tiles.Edge): Head => {
+  const known = heads.get(edge)
+  if (known !== undefined) return known
+  const head = { size: edge.size, root: bytesToHex(tiles.rootOf(edge)) }
+  heads.set(edge, head)
+  return head
+}
 
 const emptyHead: Head = headOf(tiles.emptyEdge)
 
@@ -249,12 +258,10 @@ const signerOf = (verifier: note.Verifier, key: keys.Key, keyFile: string): Eith
       new LedgerError({ reason: "foreign", path: keyFile, problem: `is not the key of the ledger ${verifier.name}` })
     )
 
-const signCheckpoint = (signer: Signer, edge: tiles.Edge): Uint8Array =>
-  encoder.encode(note.sign(
-    note.format({ origin: signer.verifier.name, size: edge.size, root: tiles.rootOf(edge) }),
-    signer.verifier,
-    signer.privateKey
-  ))
+const signCheckpoint = (signer: Signer, edge: tiles.Edge): folders.Content => {
+  const text = note.format({ origin: signer.verifier.name, size: edge.size, root: hexToBytes(headOf(edge).root) })
+  return { name: checkpointName, bytes: encoder.encode(note.sign(text, signer.verifier, signer.privateKey)) }
+}
 
 /**
  * Checks, under the lock, that the checkpoint extends what was signed last, and brings a map that is behind it up from
@@ -370,7 +377,8 @@ const bear = (folder: folders.Folder, map: maps.Map, keyFile: string) =>
       { name: verifierName, bytes: encoder.encode(`${verifier}\n`) },
       ...tiles.partials(edge).map(contentOf)
     ])
-    yield* folder.replace(checkpointName, signCheckpoint(signer, edge))
+    yield* folder.stage(signCheckpoint(signer, edge))
+    yield* folder.publish(checkpointName)
     yield* map.remember(headOf(edge))
     return signer.verifier.name
   })
@@ -531,36 +539,29 @@ export const make = (
       return Effect.zipRight(checkIdentity, takeUp(folder, map, verifier, edge))
     })
 
-    const write = (earlier: tiles.Edge, entries: ReadonlyArray<Uint8Array>, onPublish: () => void) =>
-      Effect.gen(function*() {
-        const { edge, filled } = tiles.grow(earlier, entries)
-        yield* folder.write([...filled, ...tiles.partials(edge, earlier)].map(contentOf))
-        const checkpoint = signCheckpoint(signer, edge)
-        yield* folder.replace(checkpointName, checkpoint, onPublish)
-        yield* folder.removeAll(
-          filled.filter((file) => tiles.widthAt(file.tile.level, file.tile.index, earlier.size) > 0)
-            .map((file) => `${tiles.pathOf(file.tile)}.p`)
-        )
-        return edge
-      })
+    /** Partial tiles whose full tile is there, since the last checkpoint. */
+    let outgrown: ReadonlyArray<string> = []
 
     const appendAll = (batch: ReadonlyArray<Message>): Effect.Effect<Appended, LedgerError> =>
       Effect.suspend(() => {
         let published: { readonly before: Head; readonly outcomes: ReadonlyArray<Outcome> } | undefined
         const locked = Effect.gen(function*() {
           const edge = yield* current
-          const { entries, mapped, outcomes } = plan(
-            batch,
-            yield* map.find(batch),
-            edge.size,
-            options.maxEntryBytes ?? Infinity
-          )
+          const found = yield* map.find(batch)
+          const { entries, mapped, outcomes } = plan(batch, found, edge.size, options.maxEntryBytes ?? Infinity)
           if (entries.length === 0) return { edge, outcomes }
-          const grown = yield* write(edge, entries, () => {
-            published = { before: headOf(edge), outcomes }
-          })
-          yield* map.add(mapped)
-          yield* map.remember(headOf(grown))
+          const { edge: grown, filled } = tiles.grow(edge, entries)
+          // While the disk writes, the map's transaction, which is not committed yet, is prepared.
+          yield* folders.together([
+            folder.write([...filled, ...tiles.partials(grown, edge)].map(contentOf)),
+            folder.stage(signCheckpoint(signer, grown)),
+            Effect.zipRight(map.add(mapped), map.remember(headOf(grown)))
+          ])
+          published = { before: headOf(edge), outcomes }
+          yield* folder.publish(checkpointName)
+          outgrown = filled
+            .filter(({ tile }) => tiles.widthAt(tile.level, tile.index, edge.size) > 0)
+            .map(({ tile }) => `${tiles.fullPathOf(tile)}.p`)
           return { edge: grown, outcomes }
         })
         return map.lock(locked).pipe(
@@ -601,6 +602,8 @@ export const make = (
             )
           )
         }
+        yield* folder.removeAll(outgrown)
+        outgrown = []
       })
     yield* Queue.takeBetween(requests, 1, maxGroup).pipe(
       Effect.flatMap((group) => Effect.uninterruptible(serve(Chunk.toReadonlyArray(group)))),

@@ -10,13 +10,14 @@ export const leafHash = (entry: Uint8Array): Uint8Array => {
   return sha256.digest(bytes)
 }
 
+// There is a node for every entry, so their input is not allocated each time.
+const node = Uint8Array.of(1, ...new Uint8Array(64))
+
 /** The hash of two subtrees: SHA-256(0x01 || left || right). */
 export const nodeHash = (left: Uint8Array, right: Uint8Array): Uint8Array => {
-  const bytes = new Uint8Array(65)
-  bytes[0] = 1
-  bytes.set(left, 1)
-  bytes.set(right, 33)
-  return sha256.digest(bytes)
+  node.set(left, 1)
+  node.set(right, 33)
+  return sha256.digest(node)
 }
 
 /** The hash of the empty tree. */

@@ -44,6 +44,18 @@ export interface Content {
 /** How many files are written or synced at once. */
 const concurrency = 8
 
+/**
+ * Does all of them, and then fails with the first failure: an operation that was left running would write into what
+ * comes next.
+ */
+export const together = <A>(
+  effects: ReadonlyArray<Effect.Effect<A, LedgerError>>
+): Effect.Effect<void, LedgerError> =>
+  Effect.flatMap(
+    Effect.forEach(effects, Effect.either, { concurrency }),
+    (results) => results.find(Either.isLeft) ?? Effect.void
+  )
+
 /** The operations on one ledger's folder. Names are relative to it. */
 export type Folder = Effect.Effect.Success<ReturnType<typeof make>>
 
@@ -126,27 +138,25 @@ export const make = (root: string) =>
         Effect.gen(function*() {
           const parents = new Set(contents.map((content) => parentOf(content.name)))
           const made = yield* makeFolders(parents)
-          yield* Effect.forEach(contents, (content) => writeFile(at(content.name), content.bytes), {
-            concurrency,
-            discard: true
-          })
+          yield* together(contents.map((content) => writeFile(at(content.name), content.bytes)))
           const stale = new Set(parents)
           for (const name of made) {
             for (let above = name; above !== ""; above = parentOf(above)) stale.add(parentOf(above))
           }
-          yield* Effect.forEach(stale, (name) => syncFolder(at(name)), { concurrency, discard: true })
+          yield* together([...stale].map((name) => syncFolder(at(name))))
           for (const name of made) known.add(name)
         }).pipe(Effect.tapError(() => Effect.sync(() => known.clear()))),
 
-      /** Puts a file in the place of another, so that there is always a whole one. `onRename` runs before it is seen. */
-      replace: (name: string, bytes: Uint8Array, onRename: () => void = () => {}): Effect.Effect<void, LedgerError> =>
-        Effect.gen(function*() {
-          const temporary = at(`${name}.new`)
-          yield* writeFile(temporary, bytes)
-          onRename()
-          yield* Effect.mapError(fs.rename(temporary, at(name)), failure(at(name)))
-          yield* syncFolder(at(parentOf(name)))
-        }),
+      /** Writes what shall be a file's next content beside it, and makes it durable. */
+      stage: (content: Content): Effect.Effect<void, LedgerError> =>
+        writeFile(at(`${content.name}.new`), content.bytes),
+
+      /** Puts what was staged in the file's place, at one stroke: there is always a whole one. */
+      publish: (name: string): Effect.Effect<void, LedgerError> =>
+        Effect.zipRight(
+          Effect.mapError(fs.rename(at(`${name}.new`), at(name)), failure(at(name))),
+          syncFolder(at(parentOf(name)))
+        ),
 
       /** Removes files or folders that are needed no more; what stays does no harm. */
       removeAll: (names: ReadonlyArray<string>): Effect.Effect<void> =>
@@ -168,12 +178,13 @@ export const make = (root: string) =>
         const decode = tile.level === "entries" ? tiles.decodeBundle : tiles.decodeHashes
         const from = (name: string) =>
           Effect.flatMap(read(name), (bytes) =>
-            Either.mapLeft(decode(bytes, width), (problem) =>
-              new LedgerError({ reason: "corrupt", path: at(name), problem })))
+            Either.mapLeft(
+              decode(bytes, width),
+              (problem) => new LedgerError({ reason: "corrupt", path: at(name), problem })
+            ))
         const full = tiles.fullPathOf(tile)
         const partial = tiles.pathOf({ ...tile, width })
-        const isMissing = (error: LedgerError) =>
-          error.reason === "missing"
+        const isMissing = (error: LedgerError) => error.reason === "missing"
         const gone = new LedgerError({ reason: "corrupt", path: at(partial), problem: "is gone" })
         return width === tiles.tileWidth
           ? Effect.catchIf(from(full), isMissing, () => Effect.fail(gone))

@@ -74,7 +74,7 @@ export const open = (
       Effect.mapError(effect, (error) => failure(file)(databaseError(error)))
     const within = (begin: string) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | LedgerError, R> =>
       Effect.catchIf(
-        transaction.own(sql, [begin], databaseError)(effect),
+        transaction.own(sql, [begin], databaseError)(Effect.uninterruptible(effect)),
         (error) => error instanceof DatabaseError,
         (error) => Effect.fail(failure(file)(error))
       )
@@ -89,7 +89,7 @@ export const open = (
     }
 
     return {
-      /** Runs an effect under the append lock; the effect's success commits what it wrote to the map. */
+      /** Runs an effect, once begun to its end, under the append lock; its success commits what it wrote to the map. */
       lock: within("BEGIN IMMEDIATE"),
 
       /** Runs an effect that only reads, whoever holds the lock. */
