@@ -188,7 +188,7 @@ export const decode = (bytes: Uint8Array): Either.Either<Envelope, string> => {
   if (!isObject(value)) return Either.left("is not an object")
   const { contentHash: digest = null, stored, stream, v, ...fields } = value
   if (v !== version) return Either.left(`is not an envelope of version ${version}`)
-  if (typeof stream !== "string" || stream === "" || stream.length > maxTextLength) {
+  if (typeof stream !== "string" || stream === "" || stream.length > maxTextLength || json.textProblem(stream)) {
     return Either.left("names no stream")
   }
   if (digest !== null && (typeof digest !== "string" || !sha256Hex.test(digest) || "payload" in fields)) {

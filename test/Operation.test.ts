@@ -55,8 +55,8 @@ describe("fromUnknown", () => {
   })
 
   it("keeps every field that is canonical as it is, and takes its own results again", () => {
-    assert.deepStrictEqual({ ...accepted(full) }, full)
-    assert.deepStrictEqual({ ...accepted({ ...accepted(full) }) }, full)
+    assert.deepStrictEqual<unknown>({ ...accepted(full) }, full)
+    assert.deepStrictEqual<unknown>({ ...accepted({ ...accepted(full) }) }, full)
     const operation = accepted(full)
     assert.strictEqual(accepted(operation), operation)
   })
@@ -414,7 +414,7 @@ describe("clientIp and serverIp", () => {
 describe("the other fields", () => {
   it("are put in lower case where they are hex", () => {
     const operation = accepted({ ...minimal, id: full.id.toUpperCase(), requestHash: "AbCdEf01".repeat(8) })
-    assert.strictEqual(operation.id, full.id)
+    assert.strictEqual<string>(operation.id, full.id)
     assert.strictEqual(operation.requestHash, "abcdef01".repeat(8))
   })
 

@@ -17,14 +17,16 @@ const identifier = /^[A-Za-z_$][A-Za-z0-9_$]*$/
 const printable = (text: string): string =>
   text.replace(/\p{C}/gu, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`)
 
-/** `payload.items[3]["odd key"]` */
-export const formatPath = (path: Path): string =>
-  path.reduce<string>((text, step) => {
+/** `payload.items[3]["odd key"]`, shortened where it is long. */
+export const formatPath = (path: Path): string => {
+  const text = path.reduce<string>((text, step) => {
     if (typeof step === "number") return `${text}[${step}]`
     const shown = step.slice(0, 64)
     if (!identifier.test(shown)) return `${text}[${printable(JSON.stringify(shown))}]`
     return text === "" ? shown : `${text}.${shown}`
   }, "")
+  return text.length > 200 ? `${text.slice(0, 200)}…` : text
+}
 
 /** The digits of a number literal without zeros at either end, and the power of ten of the last of them. */
 const significant = (literal: string): { readonly digits: string; readonly power: number } => {
