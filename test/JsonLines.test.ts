@@ -3,8 +3,12 @@ import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Stream from "effect/Stream"
+import { execFileSync } from "node:child_process"
+import { readFileSync } from "node:fs"
+import { fileURLToPath } from "node:url"
+import * as Envelope from "../src/Envelope.ts"
 import * as JsonLines from "../src/JsonLines.ts"
-import { maxEnvelopeBytes } from "../src/Operation.ts"
+import { maxEnvelopeBytes, Operation, timestampOf } from "../src/Operation.ts"
 
 const encoder = new TextEncoder()
 
@@ -179,5 +183,33 @@ describe("fromBytes", () => {
       const lines = JsonLines.fromBytes(Stream.succeed(encoder.encode(valid("a"))))
       assert.deepStrictEqual((yield* Stream.runCollect(lines)).length, 1)
       assert.deepStrictEqual(Chunk.toReadonlyArray(yield* Stream.runCollect(lines)).map(show), [[1, "a"]])
+    }))
+})
+
+describe("examples/operations.jsonl", () => {
+  const pathOf = (name: string) => fileURLToPath(new URL(`../${name}`, import.meta.url))
+  const file = readFileSync(pathOf("examples/operations.jsonl"))
+
+  it("is what its script writes, byte for byte", () => {
+    const written = execFileSync(process.execPath, [pathOf("scripts/operations.mjs")], { maxBuffer: 10_000_000 })
+    assert.isTrue(written.equals(file))
+  })
+
+  it.effect("holds thousands of operations and records, each accepted, with every field in use", () =>
+    Effect.gen(function*() {
+      const lines = Chunk.toReadonlyArray(yield* Stream.runCollect(JsonLines.fromBytes(Stream.succeed(file))))
+      const operations = lines.map(({ result }) => Either.getOrThrow(result))
+      assert.isAbove(operations.length, 2_000)
+      assert.isBelow(file.length, 2_000_000)
+      assert.strictEqual(new Set(operations.map(({ id }) => id)).size, operations.length)
+      for (const field of Object.keys(Operation.fields)) {
+        const values = new Set(operations.map((operation) => Reflect.get(operation, field)))
+        assert.isAbove(values.size, 1, field)
+      }
+      const sizes = operations.map((operation) =>
+        Either.getOrThrow(Envelope.seal("stream", operation, timestampOf(0))).encoded.bytes.length
+      )
+      assert.strictEqual(sizes.filter((size) => size > 65_535).length, 1)
+      assert.deepStrictEqual(operations.map(({ id }) => id), operations.map(({ id }) => id).sort())
     }))
 })

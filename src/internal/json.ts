@@ -174,7 +174,7 @@ const isPlain = (value: object): value is Record<string, unknown> => {
 
 /** `room` is what is left of the longest text that the whole may have. */
 const find = (value: unknown, depth: number, room: { left: number }): Finding | undefined => {
-  room.left -= typeof value === "string" ? value.length + 2 : 1
+  room.left -= typeof value === "string" ? value.length + 2 : typeof value === "object" ? 2 : 1
   if (room.left < 0) return finding("tooLarge", "is too large to be recorded; store it elsewhere and record its hash")
   switch (typeof value) {
     case "string":
@@ -196,6 +196,7 @@ const findInObject = (value: object, depth: number, room: { left: number }): Fin
     return finding("type", "use plain JSON values: call toJSON first")
   }
   if (Array.isArray(value)) {
+    room.left -= Math.max(value.length - 1, 0)
     for (let i = 0; i < value.length; i++) {
       const found = find(value[i], depth + 1, room)
       if (found !== undefined) {

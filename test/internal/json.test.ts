@@ -167,7 +167,7 @@ describe("inspect", () => {
     ["hidden toJSON", { o: Object.defineProperty({}, "toJSON", { value: () => 1 }) }, "payload.o", "type"],
     ["cycle", cyclic, `payload${"[0].again".repeat(21)}[0].…`, "notJson"],
     ["doubling of shared arrays", doubling, undefined, "tooLarge"],
-    ["huge array of holes", Object.assign([], { length: 4_000_000_000 }), "payload[0]", "type"],
+    ["huge array of holes", Object.assign([], { length: 4_000_000_000 }), "payload[0]", "tooLarge"],
     ["NUL", { a: "x\u0000y" }, "payload.a", "encoding"],
     ["NUL in a key", { "x\u0000y": 1 }, "payload[\"x\\u0000y\"]", "encoding"],
     ["lone high surrogate", ["\ud83d"], "payload[0]", "encoding"],
