@@ -115,7 +115,7 @@ export interface Reader {
 
 const checkpointName = "checkpoint"
 const verifierName = "vkey"
-const mapName = "ledger.db"
+const mapName = maps.fileName
 /** Stands in the folder between the making of a key and the first checkpoint, and holds the key's verifier. */
 const birthName = "birth"
 

@@ -12,6 +12,9 @@ import * as Sqlite from "../../Database/Sqlite.ts"
 import { DatabaseError, LedgerError } from "../../TrustlogError.ts"
 import * as transaction from "../transaction.ts"
 
+/** What the file is called, in the ledger's folder. */
+export const fileName = "ledger.db"
+
 /** The state of a log: how many entries it has, and the root of their tree in hex. */
 export interface Head {
   readonly size: number
@@ -123,6 +126,14 @@ export const open = (
           FROM json_each(${JSON.stringify(keys.map((key) => [key.stream, key.id]))}) AS k
           CROSS JOIN stream AS s ON s.name = k.value ->> 0
           CROSS JOIN entry AS e ON e.stream = s.number AND e.id = unhex(k.value ->> 1, '-')`),
+
+      /** How many entries below an index it names, and the last entry of all. */
+      count: (index: number) =>
+        typed(Effect.map(
+          sql<{ readonly below: number; readonly last: number | null }>`
+            SELECT count(*) FILTER (WHERE position < ${index}) AS below, max(position) AS last FROM entry`,
+          ([row]) => ({ below: row?.below ?? 0, last: row?.last ?? undefined })
+        )),
 
       /** Adds entries. The first entry of a key stays the one that it names. */
       add: (entries: ReadonlyArray<Mapped>) =>

@@ -1,0 +1,317 @@
+/**
+ * The ledger as a witness: its entries by index, its roots, its map, and what it holds that nobody accounts for.
+ */
+import * as Path from "@effect/platform/Path"
+import * as Chunk from "effect/Chunk"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Envelope from "../../Envelope.ts"
+import * as Ledger from "../../Ledger.ts"
+import type { Leaf, Receipt } from "../../Receipt.ts"
+import type { Accounted, Repository } from "../../Repository.ts"
+import type { DatabaseError, LedgerError } from "../../TrustlogError.ts"
+import * as maps from "../ledger/map.ts"
+import * as sha256 from "../sha256.ts"
+import { tileWidth } from "../tiles.ts"
+import * as bitmaps from "./bitmap.ts"
+import type { Findings } from "./findings.ts"
+import * as rows from "./row.ts"
+
+/** What the passes over database and ledger share. */
+export interface Case {
+  readonly repository: Repository["Type"]
+  readonly findings: Findings
+  /** Positions that a receipt accounts for. */
+  readonly delivered: bitmaps.Bitmap
+  /** Counts what has been looked at. */
+  readonly progress: (count: number) => Effect.Effect<void>
+}
+
+/** What a ledger can say. */
+export interface Witness {
+  /** How many entries it has. */
+  readonly size: number
+  /** Compares the entries that a receipt names with its leaves, and the state it names with the tree's. */
+  readonly compare: (
+    receipt: Receipt,
+    leaves: ReadonlyArray<Leaf>,
+    head: Ledger.Head
+  ) => Effect.Effect<void>
+  /** Recomputes the tree, and judges the entries that no receipt has named. */
+  readonly examine: Effect.Effect<void, DatabaseError>
+}
+
+/** So much of the ledger is kept for the next look at it. */
+const maxCached = { bundles: 64, bytes: 16 * 1024 * 1024 } as const
+
+interface Bundle {
+  readonly entries: Either.Either<ReadonlyArray<Uint8Array>, LedgerError>
+  readonly bytes: number
+}
+
+/** Builds the witness over a ledger whose state was read after the database's. `settled` is its size before that. */
+export const make = (
+  { delivered, findings, progress, repository }: Case,
+  reader: Ledger.Reader,
+  settled: number
+): Effect.Effect<Witness, never, Path.Path | Scope.Scope> =>
+  Effect.gen(function*() {
+    const { stream } = repository
+    const { size } = reader.checkpoint
+    /** Entries that a receipt names. */
+    const claimed = bitmaps.make()
+    const path = yield* Path.Path
+    const map = yield* Effect.either(
+      maps.open(path.join(reader.path, maps.fileName), { lockWait: "5 seconds", readonly: true })
+    )
+    const remembered = Either.getOrUndefined(reader.remembered)
+    /** Below this the map must know every entry. */
+    const known = Math.min(remembered?.size ?? 0, size)
+    let matched = 0
+
+    const cache = new Map<number, Bundle>()
+    let cachedBytes = 0
+    const bundleAt = (index: number): Effect.Effect<Bundle> =>
+      Effect.gen(function*() {
+        const cached = cache.get(index)
+        if (cached !== undefined) {
+          cache.delete(index)
+          cache.set(index, cached)
+          return cached
+        }
+        const entries = yield* Effect.either(
+          Effect.map(
+            Stream.runCollect(reader.entries(index * tileWidth, (index + 1) * tileWidth)),
+            (chunk) => Chunk.toReadonlyArray(chunk).map((entry) => entry.bytes)
+          )
+        )
+        const bytes = Either.isLeft(entries) ? 0 : entries.right.reduce((sum, entry) => sum + entry.length, 0)
+        const bundle: Bundle = { entries, bytes }
+        cache.set(index, bundle)
+        cachedBytes += bytes
+        for (const [oldest, { bytes }] of cache) {
+          if (cache.size <= maxCached.bundles && cachedBytes <= maxCached.bytes || oldest === index) break
+          cache.delete(oldest)
+          cachedBytes -= bytes
+        }
+        return bundle
+      })
+
+    let lastRoot: { readonly size: number; readonly root: Either.Either<string, LedgerError> } | undefined
+    const rootAt = (size: number) =>
+      lastRoot?.size === size ?
+        Effect.succeed(lastRoot.root) :
+        Effect.map(Effect.either(reader.rootAt(size)), (root) => {
+          lastRoot = { size, root }
+          return root
+        })
+
+    /** Asks the map for entries that the ledger holds. */
+    const compareWithMap = (entries: ReadonlyArray<maps.Mapped>) =>
+      Effect.gen(function*() {
+        const due = entries.filter((entry) => entry.index < known)
+        if (due.length === 0 || Either.isLeft(map)) return
+        const found = yield* Effect.either(map.right.view(map.right.find(due)))
+        if (Either.isLeft(found)) return
+        const byKey = new Map(found.right.map((row) => [row.key, row]))
+        for (const [key, entry] of due.entries()) {
+          const row = byKey.get(key)
+          // The first entry of an id stays the one that the map names.
+          if (row !== undefined && row.position < entry.index) continue
+          if (row?.position === entry.index && row.hash === entry.contentHash) matched++
+          else findings.altered.add("map", `does not name entry ${entry.index}, ${entry.id}, as the ledger has it`)
+        }
+      })
+
+    const compare = (receipt: Receipt, leaves: ReadonlyArray<Leaf>, head: Ledger.Head): Effect.Effect<void> =>
+      Effect.gen(function*() {
+        const name = `receipt/${receipt.lane}/${receipt.sequence}`
+        if (head.size > size) {
+          findings.missing.add("checkpoint", `the ledger has ${size} entries, and ${name} was given at ${head.size}`)
+        } else {
+          const root = yield* rootAt(head.size)
+          if (Either.isRight(root) && root.right !== head.root) {
+            findings.altered.add(
+              name,
+              `was given for another ledger: at ${head.size} entries its root is not this one's`
+            )
+          }
+        }
+        const mapped: Array<maps.Mapped> = []
+        for (const leaf of leaves) {
+          const index = Ledger.unpackIndex(leaf.messageId)
+          if (index === undefined || index >= head.size) {
+            findings.altered.add(leaf.id, `${name} names no entry of the ledger for it`)
+            continue
+          }
+          if (index >= size) {
+            findings.missing.add(leaf.id, `entry ${index}, which ${name} names, is gone from the ledger`)
+            continue
+          }
+          if (!claimed.add(index)) {
+            findings.altered.add(leaf.id, `${name} names entry ${index} for it, which is another's`)
+            continue
+          }
+          const { entries } = yield* bundleAt(Math.floor(index / tileWidth))
+          if (Either.isLeft(entries)) {
+            findings.missing.add(leaf.id, `entry ${index} of the ledger cannot be read: ${entries.left.problem}`)
+            continue
+          }
+          const entry = entries.right[index % tileWidth]
+          if (entry !== undefined && isOf(stream, leaf, entry)) {
+            mapped.push({ stream, id: leaf.id, index, contentHash: leaf.contentHash })
+          } else findings.altered.add(leaf.id, `entry ${index} of the ledger is not what ${name} says was delivered`)
+        }
+        yield* compareWithMap(mapped)
+      })
+
+    /** An entry that no receipt names: of another database, without a row, on its way, or nobody's. */
+    const judge = (index: number, claim: Claim, row: Accounted | undefined): void => {
+      if (row === undefined) {
+        findings.surplus.add(
+          claim.id,
+          `entry ${index} of the ledger says that it was recorded, and there is no row of it`
+        )
+      } else if (delivered.has(row.position)) {
+        findings.surplus.add(claim.id, `entry ${index} of the ledger is another one than its receipt names`)
+      } else if (rows.waits(row).length > 0) {
+        if (rows.differs(stream, row, claim.contentHash)) {
+          findings.altered.add(claim.id, `is not what entry ${index} of the ledger says was recorded`)
+        }
+      } else if (!rows.isForLog(row)) {
+        findings.surplus.add(
+          claim.id,
+          `entry ${index} of the ledger was delivered, and its row is only stored (DbOnly)`
+        )
+      }
+    }
+
+    const judgeUnclaimed = (first: number, bundle: ReadonlyArray<Uint8Array>) =>
+      Effect.gen(function*() {
+        const mapped: Array<maps.Mapped> = []
+        const ours: Array<readonly [index: number, claim: Claim]> = []
+        for (const [i, bytes] of bundle.entries()) {
+          const index = first + i
+          if (claimed.has(index)) continue
+          const value = parse(bytes)
+          if (index === 0) {
+            const problem = birthProblem(value, reader)
+            if (problem !== undefined) findings.altered.add("entry/0", problem)
+            continue
+          }
+          const claim = claimOf(value, bytes)
+          if (claim === undefined) {
+            findings.surplus.add(`entry/${index}`, "is no record of any database")
+            continue
+          }
+          mapped.push({ ...claim, index })
+          if (claim.stream === stream && claim.isStored && index < settled) ours.push([index, claim])
+        }
+        yield* compareWithMap(mapped)
+        if (ours.length === 0) return
+        const found = yield* repository.evidence.operationsOf(ours.map(([, claim]) => claim.id))
+        const byId = new Map(found.map((row) => [String(row.id), row]))
+        for (const [index, claim] of ours) judge(index, claim, byId.get(claim.id))
+      })
+
+    const compareMapSize = Effect.gen(function*() {
+      if (Either.isLeft(map)) return
+      const counted = yield* Effect.either(map.right.view(Effect.all([map.right.count(known), map.right.head])))
+      if (Either.isLeft(counted)) {
+        findings.altered.add("map", `cannot be read: ${counted.left.problem}`)
+        return
+      }
+      const [count, head] = counted.right
+      if (count.below !== matched) {
+        findings.altered.add("map", `names ${count.below} entries where the ledger has ${matched} records`)
+      }
+      if (count.last !== undefined && count.last >= (head?.size ?? 0)) {
+        findings.altered.add("map", `names entry ${count.last}, which was never signed`)
+      }
+    })
+
+    return {
+      size,
+      compare,
+      examine: Effect.gen(function*() {
+        let isIntact = true
+        yield* Stream.runForEachChunk(reader.findings, (chunk) =>
+          Effect.sync(() => {
+            for (const { problem, thing } of chunk) {
+              isIntact = false
+              const list = problem.includes("is gone") ? findings.missing : findings.altered
+              list.add(thing, problem)
+            }
+          }))
+        if (Either.isLeft(reader.remembered)) {
+          const { problem, reason } = reader.remembered.left
+          const list = reason === "missing" ? findings.missing : findings.altered
+          list.add("map", problem)
+          isIntact = false
+        }
+        for (let first = 0; first < size; first += tileWidth) {
+          const { entries } = yield* bundleAt(first / tileWidth)
+          if (Either.isRight(entries)) {
+            yield* judgeUnclaimed(first, entries.right)
+            yield* progress(entries.right.length)
+          }
+        }
+        // What is wrong already would only be said once more.
+        if (isIntact) yield* compareMapSize
+      })
+    }
+  })
+
+/** What an entry says that it is. */
+interface Claim {
+  readonly stream: string
+  readonly id: string
+  readonly contentHash: string
+  readonly isStored: boolean
+}
+
+const parse = (bytes: Uint8Array): object | undefined => {
+  try {
+    const value: unknown = JSON.parse(Buffer.from(bytes).toString("utf8"))
+    return typeof value === "object" && value !== null ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+const member = (value: object | undefined, key: string): unknown =>
+  value === undefined ? undefined : Object.getOwnPropertyDescriptor(value, key)?.value
+
+const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+
+const claimOf = (value: object | undefined, bytes: Uint8Array): Claim | undefined => {
+  const id = member(value, "id")
+  const stream = member(value, "stream")
+  const digest = member(value, "contentHash")
+  return typeof id === "string" && uuid.test(id) && typeof stream === "string"
+    ? {
+      id,
+      stream,
+      contentHash: typeof digest === "string" ? digest : sha256.hexOfBytes(bytes),
+      isStored: member(value, "stored") !== false
+    }
+    : undefined
+}
+
+/** The birth record names the key, so that the key file alone cannot be put in another's place. */
+const birthProblem = (value: object | undefined, reader: Ledger.Reader): string | undefined => {
+  if (member(value, "type") !== "birth") return "is not the ledger's birth record"
+  return member(value, "verifier") === reader.verifier && member(value, "origin") === reader.origin
+    ? undefined
+    : "the ledger was born under another key than vkey says"
+}
+
+/** Whether an entry is the record that a leaf names: its bytes, or its digest form, hash to what was delivered. */
+const isOf = (stream: string, leaf: Leaf, entry: Uint8Array): boolean => {
+  if (sha256.hexOfBytes(entry) === leaf.contentHash) return true
+  const envelope = Either.getOrUndefined(Envelope.decode(entry))
+  return envelope !== undefined && envelope.isDigest && envelope.contentHash === leaf.contentHash &&
+    envelope.id === leaf.id && envelope.stream === stream
+}

@@ -1,0 +1,161 @@
+/**
+ * The receipts: complete and chained, lane by lane, and each one against the rows and the entries that it names.
+ */
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Receipt from "../../Receipt.ts"
+import type { LaneHead } from "../../Repository.ts"
+import type { Case, Witness } from "./ledger.ts"
+import * as rows from "./row.ts"
+
+/** How many receipts, and how many rows, are in memory at once. */
+const pageReceipts = 32
+const pageRows = 500
+
+/** What a lane's receipts have shown so far. */
+interface Chain {
+  /** The number of the last receipt. */
+  sequence: number
+  /** Its hash; `undefined` where it could not be worked out, or is not the one before the next. */
+  hash: string | undefined
+  /** How many records the receipts say they are for. */
+  delivered: number
+  /** Whether nothing was found yet: a count that is wrong would only say it again. */
+  isIntact: boolean
+}
+
+/** Returns whether any receipt was given by a ledger. */
+export const examine = (
+  { delivered, findings, progress, repository }: Case,
+  witness: Witness | undefined,
+  heads: ReadonlyArray<LaneHead>
+) =>
+  Effect.gen(function*() {
+    const { evidence, stream } = repository
+    const { altered, missing, surplus } = findings
+    let hasLedger = false
+
+    const compareRows = (receipt: Receipt.Receipt, leaves: ReadonlyArray<Receipt.Leaf>) =>
+      Effect.gen(function*() {
+        const name = nameOf(receipt.lane, receipt.sequence)
+        const found = yield* evidence.operationsAt(leaves.map((leaf) => leaf.position))
+        const byPosition = new Map(found.map((row) => [row.position, row]))
+        const gone: Array<Receipt.Leaf> = []
+        for (const leaf of leaves) {
+          if (!delivered.add(leaf.position)) {
+            surplus.add(leaf.id, `${name} delivers it, and so does another receipt`)
+            continue
+          }
+          const row = byPosition.get(leaf.position)
+          if (row === undefined) {
+            gone.push(leaf)
+            continue
+          }
+          const problem = rows.contradiction(stream, row, leaf, receipt)
+          if (problem !== undefined) altered.add(leaf.id, problem)
+          else if (!rows.isForLog(row)) altered.add(leaf.id, "was delivered, and its row is only stored (DbOnly)")
+          const waits = rows.waits(row)
+          if (waits.length > 0) surplus.add(leaf.id, `was delivered, and is ${waits.join(" and ")} as well`)
+        }
+        if (gone.length === 0) return
+        const elsewhere = new Map(
+          (yield* evidence.operationsOf(gone.map((leaf) => leaf.id))).map((row) => [String(row.id), row.position])
+        )
+        for (const leaf of gone) {
+          const position = elsewhere.get(leaf.id)
+          if (position === undefined) missing.add(leaf.id, `its row is gone, which ${name} says was delivered`)
+          else {
+            altered.add(leaf.id, `was delivered from position ${leaf.position}, and its row now stands at ${position}`)
+            delivered.add(position)
+          }
+        }
+      })
+
+    const follow = (chain: Chain, receipt: Receipt.Receipt) =>
+      Effect.gen(function*() {
+        const { lane, sequence } = receipt
+        const name = nameOf(lane, sequence)
+        if (sequence <= chain.sequence) {
+          chain.isIntact = false
+          surplus.add(name, "has a number that no receipt gets")
+          return
+        }
+        const skipped = sequence - chain.sequence - 1
+        if (skipped > 0) {
+          chain.isIntact = false
+          missing.addAll(skipped, (n) => nameOf(lane, sequence - skipped + n), "the receipt is gone")
+        } else if (chain.hash !== undefined && receipt.previous !== chain.hash) {
+          chain.isIntact = false
+          if (chain.sequence === 0) altered.add(name, "is the lane's first receipt, and names one before it")
+          else altered.add(nameOf(lane, chain.sequence), `is not the one that ${name} follows`)
+        }
+        const { hash, leaves } = read(receipt)
+        chain.sequence = sequence
+        chain.hash = hash
+        chain.delivered += receipt.count
+        hasLedger ||= receipt.ledger !== null
+        if (Either.isLeft(leaves)) {
+          chain.isIntact = false
+          altered.add(name, leaves.left)
+          return
+        }
+        for (let at = 0; at < leaves.right.length; at += pageRows) {
+          yield* compareRows(receipt, leaves.right.slice(at, at + pageRows))
+        }
+        if (receipt.ledger !== null && witness !== undefined) {
+          yield* witness.compare(receipt, leaves.right, receipt.ledger)
+        }
+        yield* progress(leaves.right.length)
+      })
+
+    /** The lane's row says which receipt is the last one, and for how many records there are receipts. */
+    const conclude = (chain: Chain, { delivered, head, lane }: LaneHead): void => {
+      if (chain.sequence === 0) {
+        if (head !== null) missing.add(nameOf(lane, 1), `the receipts of ${delivered} records are gone`)
+        else if (delivered !== 0)
+          altered.add(`lane/${lane}`, `counts ${delivered} records, of which there is no receipt`)
+      } else if (head === null) {
+        missing.add(`lane/${lane}`, "the lane's row, which names the last receipt, is gone")
+      } else if (head !== chain.hash) {
+        if (chain.delivered < delivered) {
+          missing.add(
+            nameOf(lane, chain.sequence + 1),
+            `the last receipts are gone, of ${delivered - chain.delivered} records`
+          )
+        } else altered.add(nameOf(lane, chain.sequence), "is not the one that the lane's row names as the last")
+      } else if (chain.isIntact && chain.delivered !== delivered) {
+        altered.add(`lane/${lane}`, `counts ${delivered} records, and its receipts are of ${chain.delivered}`)
+      }
+    }
+
+    for (const head of heads) {
+      const chain: Chain = { sequence: 0, hash: Receipt.genesis, delivered: 0, isIntact: true }
+      let after = Number.MIN_SAFE_INTEGER
+      while (true) {
+        const page = yield* evidence.receipts({ lane: head.lane, after, limit: pageReceipts })
+        for (const receipt of page)
+          yield* follow(chain, receipt)
+        const last = page.at(-1)
+        // Numbers that are not exact would be read for ever.
+        if (last === undefined || page.length < pageReceipts || !(last.sequence > after))
+          break
+        after = last.sequence
+      }
+      conclude(chain, head)
+    }
+    return hasLedger
+  })
+
+const nameOf = (lane: string, sequence: number): string => `receipt/${lane}/${sequence}`
+
+/** A receipt's columns may hold anything by now. */
+const read = (receipt: Receipt.Receipt): {
+  readonly hash: string | undefined
+  readonly leaves: Either.Either<ReadonlyArray<Receipt.Leaf>, string>
+} => {
+  try {
+    return { hash: Receipt.hash(receipt), leaves: Receipt.open(receipt) }
+  } catch {
+    return { hash: undefined, leaves: Either.left("holds what no receipt does") }
+  }
+}
