@@ -17,13 +17,13 @@ import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { DatabaseError } from "../TrustlogError.ts"
 import { classify, messageOf } from "../internal/dialects/sqliteErrors.ts"
-import type { Database, Driver } from "../internal/drivers/Driver.ts"
+import { type Database, type Driver, isCommit } from "../internal/drivers/Driver.ts"
 import * as connection from "../internal/drivers/connection.ts"
 import * as libsql from "../internal/drivers/libsql.ts"
 import * as nodeSqlite from "../internal/drivers/nodeSqlite.ts"
@@ -79,24 +79,42 @@ export const make = (
         return Exit.fail(sqlError(cause))
       }
     }
+    // libsql keeps a closed connection until the garbage collector comes, and with it the log beside the file.
+    if (driver.name === "libsql" && !readonly) {
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => attempt(() => database.prepare("PRAGMA wal_checkpoint(TRUNCATE)").all([], false)))
+      )
+    }
     const patiently = <A>(attempts: Effect.Effect<A, SqlError>, canRetry: () => boolean) =>
       retryWhile(attempts, busyWait, (error) => classify(error) === "locked" && canRetry())
 
     const turns = turn.make()
+    // Streams read on connections of their own. They are kept for the next stream: libsql would hold on to closed ones
+    // until the garbage collector comes.
+    const scope = yield* Effect.scope
+    const idle: Array<Database> = []
+    const lent = Effect.acquireRelease(
+      Effect.suspend(() =>
+        Option.match(Option.fromNullable(idle.pop()), {
+          onNone: () => Effect.mapError(Scope.extend(open, scope), sqlError),
+          onSome: Effect.succeed
+        })
+      ),
+      (database) => Effect.sync(() => idle.push(database))
+    )
+    const once: connection.Run = (sql, step) => Effect.suspend(() => attempt(() => step(sql)))
     const outside = connection.make(
       database,
       (sql, step) =>
         patiently(
-          Effect.suspend(() => {
-            const once = () => attempt(() => step(sql))
-            return turns.isTaken() ? Effect.scoped(Effect.flatMap(turns.take, once)) : once()
-          }),
+          Effect.suspend(() =>
+            turns.isTaken() ? Effect.scoped(Effect.zipRight(turns.take, once(sql, step))) : attempt(() => step(sql))
+          ),
           () => true
         ),
-      file === memory ? undefined : Stream.scoped(Effect.map(Effect.mapError(open, sqlError), (own) => [
-        own,
-        (sql, step) => patiently(Effect.suspend(() => attempt(() => step(sql))), () => true)
-      ]))
+      file === memory
+        ? undefined
+        : Stream.scoped(Effect.map(lent, (own) => [own, (sql, step) => patiently(once(sql, step), () => true)]))
     )
 
     // SQLite ends a transaction by itself on some failures (a full disk). What comes after must not run as if it had no
@@ -124,7 +142,7 @@ export const make = (
           })
         }),
         // A statement inside a transaction has relied on what those before it have read.
-        () => !isOpen || isCommit.test(sql)
+        () => !isOpen || isCommit(sql)
       )
     const inside = connection.make(
       database,
@@ -172,7 +190,6 @@ const memory = ":memory:"
 
 const isRollback = /^\s*ROLLBACK\b/i
 const isRollbackTo = /^\s*ROLLBACK\s+(TRANSACTION\s+)?TO\b/i
-const isCommit = /^\s*(COMMIT|END)\b/i
 
 const load = (name: "auto" | "node:sqlite" | "libsql"): Effect.Effect<Driver, DatabaseError> =>
   Effect.suspend(() => {
@@ -247,7 +264,7 @@ const retryWhile = <A, E>(
 
 const openError = (file: string, cause: unknown): DatabaseError => {
   const reason = classify(cause)
-  return reason === "unavailable"
+  return reason === "unavailable" || reason === "readOnly"
     ? new DatabaseError({ reason, problem: `cannot open ${file}: ${obstacle(file) ?? messageOf(cause)}`, cause })
     : statementError(file, cause)
 }
@@ -255,13 +272,26 @@ const openError = (file: string, cause: unknown): DatabaseError => {
 /** Why a file cannot be opened, as far as the file system can tell: SQLite has one code for all of it. */
 const obstacle = (file: string): string | undefined => {
   const folder = path.dirname(file)
-  const entry = fs.statSync(file, { throwIfNoEntry: false })
-  if (entry?.isDirectory() === true) return "it is a folder; give the path of a file"
-  if (entry !== undefined) return isAllowed(file, fs.constants.R_OK) ? undefined : "no permission to read it"
-  const parent = fs.statSync(folder, { throwIfNoEntry: false })
+  const parent = entryOf(folder)
   if (parent === undefined) return `the folder ${folder} does not exist; make it, or correct the path`
   if (!parent.isDirectory()) return `${folder} is not a folder`
-  return isAllowed(folder, fs.constants.W_OK) ? "it does not exist" : `no permission to write in ${folder}`
+  const entry = entryOf(file)
+  if (entry === undefined) {
+    return isAllowed(folder, fs.constants.W_OK) ? "it does not exist" : `no permission to write in ${folder}`
+  }
+  if (entry.isDirectory()) return "it is a folder; give the path of a file"
+  if (!isAllowed(file, fs.constants.R_OK)) return "no permission to read it"
+  return isAllowed(folder, fs.constants.W_OK)
+    ? undefined
+    : `no permission to write in ${folder}, which SQLite needs even to read it`
+}
+
+const entryOf = (target: string): fs.Stats | undefined => {
+  try {
+    return fs.statSync(target)
+  } catch {
+    return undefined
+  }
 }
 
 const isAllowed = (target: string, mode: number): boolean => {

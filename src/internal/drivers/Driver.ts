@@ -83,3 +83,6 @@ export const exact = (integer: bigint): number => {
   }
   return number
 }
+
+/** Statements that end a transaction: only they may be run again inside one. */
+export const isCommit = (sql: string): boolean => /^\s*(COMMIT|END)\b/i.test(sql)

@@ -13,8 +13,6 @@ import { bind, type Database, type Row, type Statement } from "./Driver.ts"
 /** Runs a step with a statement's text, now or when it may. */
 export type Run = <A>(sql: string, step: (sql: string) => A) => Effect.Effect<A, SqlError>
 
-type TransformRows = Parameters<Connection["execute"]>[2]
-
 /** `streaming` is where streams read from: a database of their own, this one, or (`undefined`) one that cannot iterate. */
 export const make = (
   database: Database,
@@ -22,21 +20,16 @@ export const make = (
   streaming: Stream.Stream<readonly [Database, Run], SqlError> | undefined
 ): Connection => {
   const cached = cache(database.prepare)
-  const execute = (
-    prepare: Database["prepare"],
-    sql: string,
-    params: ReadonlyArray<unknown>,
-    transformRows: TransformRows
-  ) =>
-    Effect.map(
-      Effect.flatMap(SqlClient.SafeIntegers, (bigIntegers) =>
-        run(sql, (sql) => prepare(sql).all(params.map(bind), bigIntegers))),
-      (rows) =>
-        transformRows === undefined ? rows : transformRows(rows)
+  const all = (sql: string, params: ReadonlyArray<unknown>) =>
+    Effect.flatMap(
+      SqlClient.SafeIntegers,
+      (bigIntegers) => run(sql, (sql) => cached(sql).all(params.map(bind), bigIntegers))
     )
+  const execute: Connection["execute"] = (sql, params, transformRows) =>
+    transformRows === undefined ? all(sql, params) : Effect.map(all(sql, params), transformRows)
   return {
-    execute: (sql, params, transformRows) => execute(cached, sql, params, transformRows),
-    executeUnprepared: (sql, params, transformRows) => execute(database.prepare, sql, params, transformRows),
+    execute,
+    executeUnprepared: execute,
     executeRaw: (sql, params) =>
       Effect.flatMap(SqlClient.SafeIntegers, (bigIntegers) =>
         run<unknown>(sql, (sql) => {
@@ -50,7 +43,7 @@ export const make = (
       ),
     executeStream: (sql, params, transformRows) =>
       streaming === undefined
-        ? Stream.unwrap(Effect.map(execute(database.prepare, sql, params, transformRows), Stream.fromIterable))
+        ? Stream.unwrap(Effect.map(execute(sql, params, transformRows), Stream.fromIterable))
         : Stream.flatMap(streaming, ([database, run]) => {
           const rows = iterate(database, run, sql, params)
           return transformRows === undefined
@@ -60,13 +53,15 @@ export const make = (
   }
 }
 
-// As many as the repository has, several times over.
+// As many as the repository has, several times over; but for inserts of many rows, each of which may hold a megabyte.
 const maxStatements = 200
+const maxCachedLength = 10_000
 
 /** Compiles each text once, and forgets the text that was not used for longest. */
 const cache = (prepare: Database["prepare"]): Database["prepare"] => {
   const statements = new Map<string, Statement>()
   return (sql) => {
+    if (sql.length > maxCachedLength) return prepare(sql)
     const known = statements.get(sql)
     const statement = known ?? prepare(sql)
     if (known !== undefined) statements.delete(sql)

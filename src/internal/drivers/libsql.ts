@@ -3,8 +3,9 @@
  * NUL in a file name, reads integers beyond 2^53 as other numbers, and cuts text at a NUL: none of these reaches it.
  */
 import { pathToFileURL } from "node:url"
+import { classify } from "../dialects/sqliteErrors.ts"
 import type { Driver, Row, Statement, Value } from "./Driver.ts"
-import { exact } from "./Driver.ts"
+import { exact, isCommit } from "./Driver.ts"
 
 type Libsql = typeof import("libsql")
 type Database = InstanceType<Libsql> & { readonly interrupt?: () => void }
@@ -18,23 +19,45 @@ export const make = (Libsql: Libsql): Driver => ({
     // It ignores its option `readonly`.
     const database: Database = new Libsql(options.readonly ? `${pathToFileURL(filename).href}?mode=ro` : filename)
     return {
-      prepare: (sql) => statement(database, database.prepare(sql)),
+      prepare: (sql) => statement(database, database.prepare(sql), sql),
       isInTransaction: () => database.inTransaction,
       close: () => void database.close()
     }
   }
 })
 
-const statement = (database: Database, prepared: Prepared): Statement => {
+const statement = (database: Database, prepared: Prepared, sql: string): Statement => {
   const isReader = prepared.reader
   const as = (arrays: boolean) => (isReader ? prepared.raw(arrays) : prepared).safeIntegers()
+  // A statement that finds the database locked is not reset but stays in progress, and until it is collected as garbage
+  // every COMMIT fails. Run again where it must not write, it ends.
+  const ending = <A>(params: ReadonlyArray<Value>, run: (params: ReadonlyArray<Value>) => A): A => {
+    checkText(params)
+    try {
+      return run(params)
+    } catch (cause) {
+      if (classify(cause) === "locked" && !isCommit(sql)) {
+        database.exec("PRAGMA query_only = ON")
+        try {
+          prepared.all(params)
+        } catch {
+          // As it should.
+        }
+        database.exec("PRAGMA query_only = OFF")
+      }
+      throw cause
+    }
+  }
   return {
     isReader,
-    all: (params, bigIntegers) => as(false).all(checked(params)).map((row) => converted(row, bigIntegers)),
+    all: (params, bigIntegers) =>
+      ending(params, (params) => as(false).all(params)).map((row) => converted(row, bigIntegers)),
     values: (params, bigIntegers) =>
-      as(true).all(checked(params)).map((row) => Object.values(converted(row, bigIntegers))),
+      ending(params, (params) => as(true).all(params)).map((row) => Object.values(converted(row, bigIntegers))),
+    run: (params) => ending(params, (params) => as(false).run(params)),
     iterate: function*(params, bigIntegers) {
-      const rows = as(false).iterate(checked(params))
+      checkText(params)
+      const rows = as(false).iterate(params)
       let isEnded = false
       try {
         for (const row of rows) yield converted(row, bigIntegers)
@@ -47,8 +70,7 @@ const statement = (database: Database, prepared: Prepared): Statement => {
           drain(rows)
         }
       }
-    },
-    run: (params) => as(false).run(checked(params))
+    }
   }
 }
 
@@ -60,14 +82,13 @@ const drain = (rows: Iterator<unknown>): void => {
   }
 }
 
-const checked = (params: ReadonlyArray<Value>): ReadonlyArray<Value> => {
+const checkText = (params: ReadonlyArray<Value>): void => {
   for (let i = 0; i < params.length; i++) {
     const param = params[i]
     if (typeof param === "string" && param.includes("\0")) {
       throw new TypeError(`parameter ${i + 1} holds a NUL character, which libsql cannot read back`)
     }
   }
-  return params
 }
 
 const isRow = (row: unknown): row is Row => typeof row === "object" && row !== null

@@ -1,0 +1,3 @@
+import { suite } from "../suites/SqliteTest.ts"
+
+suite("node:sqlite")
