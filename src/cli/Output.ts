@@ -1,0 +1,89 @@
+/**
+ * What the commands print: results to standard output, everything else to standard error.
+ */
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Ref from "effect/Ref"
+import * as Schedule from "effect/Schedule"
+
+/** Standard output could not be written. */
+export class OutputError extends Data.TaggedError("OutputError")<{ readonly problem: string }> {
+  override get message(): string {
+    return `standard output cannot be written: ${this.problem}`
+  }
+}
+
+const isClosed = (error: Error): boolean => "code" in error && error.code === "EPIPE"
+
+/** Writes to standard output, and waits until it has been taken. A reader who has seen enough (`| head`) is no error. */
+export const write = (text: string): Effect.Effect<void, OutputError> =>
+  Effect.async((resume) => {
+    process.stdout.write(text, (error) => {
+      resume(
+        error === undefined || error === null || isClosed(error)
+          ? Effect.void
+          : new OutputError({ problem: error.message })
+      )
+    })
+  })
+
+/** Prints a command's result: one object, or lines for people. */
+export const result = (
+  isJson: boolean,
+  object: object,
+  lines: ReadonlyArray<string>
+): Effect.Effect<void, OutputError> =>
+  write(isJson ? `${JSON.stringify(object)}\n` : lines.map((line) => `${line}\n`).join(""))
+
+/** Wipes the line of a progress that is shown at the moment. */
+const wipe = process.stderr.isTTY === true ? "\r\x1b[K" : ""
+
+/** Says something that is no result. */
+export const note = (text: string): Effect.Effect<void> =>
+  Effect.sync(() => {
+    process.stderr.write(`${wipe}${text}\n`)
+  })
+
+/** Control characters would be commands to a terminal, and what is shown was written by strangers. */
+export const printable = (text: string): string =>
+  text.replace(/\p{Cc}/gu, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`)
+
+/** `12,345` */
+export const count = (amount: number): string => amount.toLocaleString("en")
+
+/** `1 operation`, `2 operations` */
+export const counted = (amount: number, noun: string): string => `${count(amount)} ${noun}${amount === 1 ? "" : "s"}`
+
+/** Columns of equal width. */
+export const table = (rows: ReadonlyArray<ReadonlyArray<string>>): ReadonlyArray<string> => {
+  const widths = rows.reduce<ReadonlyArray<number>>(
+    (widths, row) => row.map((cell, i) => Math.max(widths[i] ?? 0, cell.length)),
+    []
+  )
+  return rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join("  ").trimEnd())
+}
+
+/**
+ * Shows how far a long work has come, on one line that is written over, while it runs: only where standard error is a
+ * terminal, and not for work that is done at once.
+ */
+export const withProgress = <A, E, R>(
+  show: Effect.Effect<string>,
+  work: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
+  process.stderr.isTTY !== true ? work : Effect.gen(function*() {
+    const isShown = yield* Ref.make(false)
+    const draw = Effect.flatMap(show, (text) =>
+      Effect.zipRight(
+        Ref.set(isShown, true),
+        Effect.sync(() => process.stderr.write(`${wipe}${text.slice(0, (process.stderr.columns ?? 80) - 1)}`))
+      ))
+    const clear = Effect.flatMap(
+      Ref.get(isShown),
+      (isShown) => isShown ? Effect.sync(() => process.stderr.write(wipe)) : Effect.void
+    )
+    return yield* Effect.raceFirst(
+      work,
+      draw.pipe(Effect.schedule(Schedule.spaced("200 millis")), Effect.zipRight(Effect.never))
+    ).pipe(Effect.ensuring(clear))
+  })

@@ -1,0 +1,81 @@
+/**
+ * What commands have in common: the configured database and log, as they are opened.
+ */
+import type * as FileSystem from "@effect/platform/FileSystem"
+import type * as Path from "@effect/platform/Path"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
+import * as Schema from "effect/Schema"
+import * as CircuitBreaker from "../CircuitBreaker.ts"
+import { Lane, OperationId } from "../Operation.ts"
+import { Publisher } from "../Publisher.ts"
+import type { Repository } from "../Repository.ts"
+import { Topics } from "../Topics.ts"
+import * as TrustlogConfig from "../TrustlogConfig.ts"
+import type { DatabaseError, LedgerError, PublisherError } from "../TrustlogError.ts"
+import { UsageError } from "./Failure.ts"
+
+/** The repository, in a database that is there. */
+export const repository: Layer.Layer<
+  Repository,
+  DatabaseError,
+  TrustlogConfig.TrustlogConfig | FileSystem.FileSystem
+> = Layer.provide(TrustlogConfig.layerRepository, TrustlogConfig.layerDatabase())
+
+const publisher = Layer.unwrapEffect(
+  Effect.flatMap(TrustlogConfig.TrustlogConfig, (config) =>
+    config.publisher._tag === "Memory"
+      ? new UsageError({
+        problem: "TRUSTLOG_PUBLISHER_URL: a log in memory is lost with the process, so nothing is delivered to it; " +
+          "write ledger:<folder>"
+      })
+      : Effect.succeed(TrustlogConfig.layerPublisher))
+)
+
+/** Everything that delivers, but for the workers. */
+export const delivery: Layer.Layer<
+  Repository | Publisher | CircuitBreaker.CircuitBreakers,
+  DatabaseError | LedgerError | UsageError,
+  TrustlogConfig.TrustlogConfig | FileSystem.FileSystem | Path.Path
+> = Layer.mergeAll(repository, publisher, CircuitBreaker.layer).pipe(Layer.provideMerge(TrustlogConfig.layerWorkers))
+
+/** Fails with what is wrong with the log that waiting cannot cure. An outage is none: the workers wait for its end. */
+export const checkLog: Effect.Effect<void, PublisherError, Publisher> = Effect.gen(function*() {
+  const publisher = yield* Publisher
+  const topicOf = yield* Topics
+  for (const kind of ["operation", "record"]) {
+    yield* Effect.catchIf(
+      publisher.health(topicOf(Lane.make(kind))),
+      (error) => error.reason === "unavailable",
+      (error) => Effect.logWarning(`the log is out: ${error.message}`)
+    )
+  }
+})
+
+/** The ids that were written on the command line. */
+export const ids = (texts: ReadonlyArray<string>): Effect.Effect<ReadonlyArray<OperationId>, UsageError> =>
+  Effect.forEach(texts, (text) =>
+    Either.mapLeft(
+      Schema.decodeUnknownEither(OperationId)(text),
+      () =>
+        new UsageError({
+          problem: `${JSON.stringify(text.slice(0, 100))} is not an operation's id; write a UUID such as ` +
+            "01926f3e-7d4c-7b1a-9c55-3f0e6a1b2c3d"
+        })
+    ))
+
+const total = (name: string) =>
+  Effect.map(Metric.snapshot, (pairs) =>
+    pairs.reduce(
+      (sum, { metricKey, metricState }) =>
+        metricKey.name === name && "count" in metricState ? sum + Number(metricState.count) : sum,
+      0
+    ))
+
+/** What this process has settled so far. */
+export const settled: Effect.Effect<{ readonly delivered: number; readonly refused: number }> = Effect.all({
+  delivered: total("trustlog_delivered_total"),
+  refused: total("trustlog_refused_total")
+})

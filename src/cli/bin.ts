@@ -1,0 +1,23 @@
+#!/usr/bin/env node
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import * as NodePath from "@effect/platform-node/NodePath"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as NodeTerminal from "@effect/platform-node/NodeTerminal"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { main } from "./Cli.ts"
+
+// Whoever writes is told of a failure; without a listener it would end the process as well.
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {})
+
+main(process.argv).pipe(
+  Effect.map((code) => {
+    process.exitCode = code
+  }),
+  Effect.provide(Layer.mergeAll(NodeFileSystem.layer, NodePath.layer, NodeTerminal.layer)),
+  Effect.uninterruptible,
+  NodeRuntime.runMain({
+    disableErrorReporting: true,
+    teardown: (_, exit) => exit(Number(process.exitCode ?? 0))
+  })
+)

@@ -1,0 +1,59 @@
+/**
+ * Delivers until it is told to end.
+ */
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as CursorWorker from "../../CursorWorker.ts"
+import * as HostLocal from "../../Host/Local.ts"
+import { Publisher } from "../../Publisher.ts"
+import { Repository } from "../../Repository.ts"
+import * as RetryWorker from "../../RetryWorker.ts"
+import type { PublisherError } from "../../TrustlogError.ts"
+import * as Output from "../Output.ts"
+import * as Services from "../Services.ts"
+
+/** The publisher, and what ends the process: a log that does not agree with what it said before, which no waiting cures. */
+const watched = (publisher: Publisher["Type"], trouble: Deferred.Deferred<never, PublisherError>) => {
+  const watch = (error: PublisherError | undefined) =>
+    error?.reason === "untrusted" ? Deferred.fail(trouble, error) : Effect.void
+  return Publisher.of({
+    publish: (topic, batch) =>
+      publisher.publish(topic, batch).pipe(
+        Effect.tap(({ outage }) => watch(outage)),
+        Effect.tapError(watch)
+      ),
+    health: (topic) => Effect.tapError(publisher.health(topic), watch)
+  })
+}
+
+const work = Effect.gen(function*() {
+  const publisher = yield* Publisher
+  const trouble = yield* Deferred.make<never, PublisherError>()
+  const workers = Layer.merge(CursorWorker.layer, RetryWorker.layer).pipe(
+    Layer.provide([HostLocal.layer, Layer.succeed(Publisher, watched(publisher, trouble))])
+  )
+  yield* Services.checkLog
+  yield* Effect.logInfo("started; SIGTERM or Ctrl-C delivers what is pending and ends")
+  return yield* Effect.raceFirst(Layer.launch(workers), Deferred.await(trouble))
+})
+
+/** Only what waits is interruptible: a signal ends the work, and what was done is told after it. */
+export const run = (options: { readonly json: boolean }) =>
+  Effect.scoped(Effect.gen(function*() {
+    const services = yield* Effect.interruptible(Layer.build(Services.delivery))
+    const exit = yield* Effect.exit(Effect.provide(Effect.interruptible(work), services))
+    if (Exit.isFailure(exit) && !Cause.isInterruptedOnly(exit.cause)) return yield* Effect.failCause(exit.cause)
+    const { delivered, refused } = yield* Services.settled
+    const { dead, pending, retrying } = yield* Effect.provide(
+      Effect.flatMap(Repository, (repository) => repository.stats),
+      services
+    )
+    yield* Output.result(options.json, { delivered, refused, dead, pending, retrying }, [
+      `ended: ${Output.count(delivered)} delivered, ${Output.count(refused)} refused; ` +
+      `${Output.count(pending)} pending, ${Output.count(retrying)} to be tried again later, ` +
+      `${Output.counted(dead, "dead letter")}`
+    ])
+  }))

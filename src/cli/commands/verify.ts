@@ -1,0 +1,72 @@
+/**
+ * Proves that nothing is missing, altered or added.
+ */
+import * as Effect from "effect/Effect"
+import { TrustlogConfig } from "../../TrustlogConfig.ts"
+import * as Verify from "../../Verify.ts"
+import { Found } from "../Failure.ts"
+import * as Output from "../Output.ts"
+import * as Services from "../Services.ts"
+
+const shown = (
+  name: string,
+  findings: ReadonlyArray<Verify.Finding>,
+  total: number
+): ReadonlyArray<string> => [
+  ...findings.map(({ id, reason }) => Output.printable(`${name}  ${id}: ${reason}`)),
+  ...total > findings.length ? [`${name}  and ${Output.count(total - findings.length)} more`] : []
+]
+
+const verdicts: Record<Verify.Report["verdict"], string> = {
+  complete: "complete: every operation is in the log, unaltered, and nothing else is",
+  incomplete: "incomplete: nothing is missing or altered, but not everything is delivered yet",
+  tampered: "TAMPERED: something is missing, altered or was added"
+}
+
+export const verify = (options: { readonly allowPending: boolean; readonly json: boolean }) =>
+  Effect.gen(function*() {
+    const { publisher } = yield* TrustlogConfig
+    let checked = 0
+    const report = yield* Output.withProgress(
+      Effect.sync(() => `${Output.count(checked)} checked`),
+      Verify.verify({
+        ledger: publisher._tag === "Ledger" ? publisher.path : undefined,
+        onProgress: (count) =>
+          Effect.sync(() => {
+            checked = count
+          })
+      })
+    )
+    const { altered, dead, delivered, ledgerSize, missing, operations, pending, retrying, surplus, verdict } = report
+    const { alteredTotal, missingTotal, surplusTotal } = report
+    yield* Output.result(
+      options.json,
+      {
+        verdict,
+        operations,
+        delivered,
+        pending,
+        retrying,
+        dead,
+        ledgerSize,
+        missing,
+        altered,
+        surplus,
+        missingTotal,
+        alteredTotal,
+        surplusTotal
+      },
+      [
+        `${Output.counted(operations, "operation")}: ${Output.count(delivered)} delivered, ` +
+        `${Output.count(pending)} pending, ${Output.count(retrying)} retrying, ${Output.counted(dead, "dead letter")}`,
+        ...ledgerSize === null
+          ? []
+          : [`the ledger has ${ledgerSize === 1 ? "1 entry" : `${Output.count(ledgerSize)} entries`}`],
+        ...shown("missing", missing, missingTotal),
+        ...shown("altered", altered, alteredTotal),
+        ...shown("surplus", surplus, surplusTotal),
+        `verdict: ${verdicts[verdict]}`
+      ]
+    )
+    if (verdict === "tampered" || (verdict === "incomplete" && !options.allowPending)) return yield* new Found()
+  }).pipe(Effect.provide(Services.repository))
