@@ -12,8 +12,8 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
+import * as FiberId from "effect/FiberId"
 import * as Option from "effect/Option"
-import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as crypto from "node:crypto"
@@ -494,8 +494,6 @@ const plan = (
 interface Request {
   readonly batch: ReadonlyArray<Message>
   readonly answer: Deferred.Deferred<Appended, LedgerError>
-  /** Whether its caller has gone: what has not begun is not done any more. */
-  isAbandoned: boolean
 }
 
 /** How many calls share one checkpoint at most, which bounds what is in memory at once. */
@@ -575,61 +573,65 @@ export const make = (
         )
       })
 
-    const requests = yield* Queue.unbounded<Request>()
-    const closed = new LedgerError({ reason: "io", path: folder.root, problem: "the ledger has been closed" })
+    const waiting: Array<Request> = []
+    const hasWaiting = yield* Effect.makeLatch()
     let isClosed = false
+    const closed = new LedgerError({ reason: "io", path: folder.root, problem: "the ledger has been closed" })
     yield* Effect.addFinalizer(() =>
-      Effect.gen(function*() {
+      Effect.suspend(() => {
         isClosed = true
-        for (const { answer } of yield* Queue.takeAll(requests)) yield* Deferred.fail(answer, closed)
+        return Effect.forEach(waiting.splice(0), ({ answer }) => Deferred.fail(answer, closed), { discard: true })
       })
     )
-    // An append is not interrupted half-way; who does not wait for it any longer leaves it to this fibre.
-    const serve = (group: ReadonlyArray<Request>) =>
-      Effect.gen(function*() {
-        const live = group.filter((request) => !request.isAbandoned)
-        if (live.length === 0) return
-        const exit = yield* Effect.exit(appendAll(live.flatMap((request) => request.batch)))
-        let at = 0
-        for (const { answer, batch } of live) {
-          const from = at
-          at += batch.length
-          yield* Deferred.done(
-            answer,
-            Exit.map(
-              exit,
-              (appended) => ({ ...appended, outcomes: appended.outcomes.slice(from, from + batch.length) })
-            )
-          )
-        }
-        yield* folder.removeAll(outgrown)
-        outgrown = []
-      })
-    yield* Queue.takeBetween(requests, 1, maxGroup).pipe(
-      Effect.flatMap((group) => Effect.uninterruptible(serve(Chunk.toReadonlyArray(group)))),
+    const serve = Effect.gen(function*() {
+      const group = waiting.splice(0, maxGroup)
+      if (waiting.length === 0) yield* hasWaiting.close
+      if (group.length === 0) return
+      const exit = yield* Effect.exit(appendAll(group.flatMap((request) => request.batch)))
+      let at = 0
+      for (const { answer, batch } of group) {
+        const from = at
+        at += batch.length
+        yield* Deferred.done(
+          answer,
+          Exit.map(exit, (appended) => ({ ...appended, outcomes: appended.outcomes.slice(from, from + batch.length) }))
+        )
+      }
+      yield* folder.removeAll(outgrown)
+      outgrown = []
+    })
+    // An append that has begun goes on to its end in this fibre, whoever still waits for it.
+    yield* hasWaiting.await.pipe(
+      Effect.zipRight(Effect.uninterruptible(serve)),
       Effect.forever,
       Effect.interruptible,
       Effect.forkScoped
     )
 
+    const enqueue = (batch: ReadonlyArray<Message>): Effect.Effect<Appended, LedgerError> =>
+      Effect.gen(function*() {
+        if (isClosed) return yield* closed
+        const request: Request = { batch, answer: Deferred.unsafeMake(FiberId.none) }
+        waiting.push(request)
+        yield* hasWaiting.open
+        return yield* Effect.onInterrupt(
+          Deferred.await(request.answer),
+          () =>
+            Effect.sync(() => {
+              const index = waiting.indexOf(request)
+              if (index >= 0) waiting.splice(index, 1)
+            })
+        )
+      })
+
     return {
       append: (batch) =>
         batch.length === 0
           ? Effect.succeed({ outcomes: [], failure: undefined, checkpoint: undefined })
-          : Effect.gen(function*() {
-            if (isClosed) return yield* closed
-            const request: Request = {
-              batch,
-              answer: yield* Deferred.make<Appended, LedgerError>(),
-              isAbandoned: false
-            }
-            yield* Queue.offer(requests, request)
-            return yield* Effect.onInterrupt(Deferred.await(request.answer), () =>
-              Effect.sync(() => {
-                request.isAbandoned = true
-              }))
-          }),
-      health: Effect.asVoid(map.lock(current))
+          : enqueue(batch),
+      health: Effect.map(map.lock(current), (edge) => {
+        cached = edge
+      })
     }
   })
 
