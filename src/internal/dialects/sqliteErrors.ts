@@ -63,7 +63,7 @@ const codeOf = (cause: unknown): string | number | undefined => {
 /** What a driver said, in words. */
 export const messageOf = (cause: unknown): string => {
   const message = field(cause, "message")
-  return typeof message === "string" ? message : String(cause)
+  return typeof message === "string" ? message : "an error without a message"
 }
 
 /** The reason for a failure of an SQLite driver, or for what wraps one. */
@@ -73,7 +73,9 @@ export const classify = (cause: unknown): DatabaseReason => {
   const code = codeOf(cause)
   if (code === undefined) return "unknown"
   const family = typeof code === "number" ? primaries[code & 0xff] : code.split("_")[1]
-  return extended[code] ??
-    (family === undefined ? undefined : reasons[family]) ??
-    (messageOf(cause).startsWith("no such table") ? "missing" : "unknown")
+  const reason = lookup(extended, String(code)) ?? lookup(reasons, family ?? "")
+  return reason ?? (messageOf(cause).startsWith("no such table") ? "missing" : "unknown")
 }
+
+const lookup = (table: Record<string, DatabaseReason>, key: string): DatabaseReason | undefined =>
+  Object.hasOwn(table, key) ? table[key] : undefined

@@ -1,0 +1,7 @@
+import { SqliteClient } from "@effect/sql-sqlite-node"
+import * as Sqlite from "../../src/Database/Sqlite.ts"
+import { suite } from "../suites/RepositoryTest.ts"
+
+suite("the repository over node:sqlite", (filename) => Sqlite.layer({ filename, driver: "node:sqlite" }))
+
+suite("the repository over @effect/sql-sqlite-node", (filename) => SqliteClient.layer({ filename }))
