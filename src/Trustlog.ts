@@ -186,3 +186,32 @@ export const make: Effect.Effect<Trustlog["Type"], never, Repository | Publisher
 
 /** The client. */
 export const layer: Layer.Layer<Trustlog, never, Repository | Publisher> = Layer.effect(Trustlog, make)
+
+/** Where the Promise face keeps things. */
+export interface PromiseOptions {
+  /** The SQLite file; `trustlog.db` by default. */
+  readonly database?: string | undefined
+  /** The ledger's folder; `trustlog-ledger` by default. */
+  readonly ledger?: string | undefined
+  readonly keyFile?: string | undefined
+  readonly prefix?: string | undefined
+}
+
+/** The client for applications that do not use Effect. Its promises are rejected with the errors of `TrustlogError`. */
+export interface PromiseClient {
+  readonly append: (operation: Input, options?: AppendOptions) => Promise<Result>
+  readonly appendAll: (operations: ReadonlyArray<Input>, options?: AppendOptions) => Promise<ReadonlyArray<Result>>
+  readonly stats: () => Promise<Stats>
+  /** Delivers what is pending for a while, gives everything back, and closes the database. */
+  readonly close: () => Promise<void>
+}
+
+/**
+ * Opens everything in this process: client, workers and the embedded ledger over a SQLite file. A transaction of the
+ * application's own needs the Effect face, or the SQL of `sql/README.md`.
+ */
+export const promise = async (options: PromiseOptions = {}): Promise<PromiseClient> => {
+  // Loaded when it is asked for: importing this module must not bring file systems and drivers to edge runtimes.
+  const embedded = await import("./Embedded.ts")
+  return embedded.open(options)
+}

@@ -1,0 +1,332 @@
+import * as SqlClient from "@effect/sql/SqlClient"
+import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as TestClock from "effect/TestClock"
+import * as CircuitBreaker from "../src/CircuitBreaker.ts"
+import * as CursorWorker from "../src/CursorWorker.ts"
+import type { Host } from "../src/Host.ts"
+import { laneOf } from "../src/Operation.ts"
+import { Publisher } from "../src/Publisher.ts"
+import * as Memory from "../src/Publisher/Memory.ts"
+import * as Receipt from "../src/Receipt.ts"
+import { type Lease, Repository } from "../src/Repository.ts"
+import * as RetryWorker from "../src/RetryWorker.ts"
+import { appended, entry, held, id, layer, uuid } from "./workers.ts"
+
+type Services =
+  | Repository
+  | SqlClient.SqlClient
+  | Publisher
+  | Memory.Control
+  | CircuitBreaker.CircuitBreakers
+  | Host
+
+const test = <E>(sentence: string, body: Effect.Effect<void, E, Services>) =>
+  it.effect(sentence, () => Effect.provide(body, layer))
+
+const lane = laneOf("operation")
+const ttl = Duration.seconds(10)
+
+const acquire = (owner = "a") =>
+  Effect.flatMap(Repository, (repository) =>
+    Effect.flatMap(repository.acquire(lane, owner, ttl), (lease) =>
+      lease === undefined ? Effect.dieMessage("the lane is held") : Effect.succeed(lease)))
+
+const begin = (owner = "a") => Effect.flatMap(acquire(owner), (lease: Lease) => CursorWorker.session(lease))
+
+/** Runs cycles until one is not followed by another at once, and waits out what it asks for. */
+const run = (session: CursorWorker.Session | RetryWorker.Session, limit = 10_000) =>
+  Effect.gen(function*() {
+    for (let n = 0; n < limit; n++) {
+      const { next } = yield* session.cycle
+      if (next._tag === "After") return "held" as const
+      if (next._tag !== "Again") return "idle" as const
+    }
+    return "busy" as const
+  })
+
+const sizes = Effect.flatMap(Memory.Control, (control) =>
+  Effect.map(control.calls, (calls) => calls.map((call) => call.ids.length)))
+
+const stats = Effect.flatMap(Repository, (repository) => repository.stats)
+
+describe("delivery", () => {
+  test(
+    "pending rows are published in the order of their positions, and each page gets a receipt",
+    Effect.gen(function*() {
+      const repository = yield* Repository
+      yield* appended(250)
+      assert.strictEqual(yield* run(yield* begin()), "idle")
+      assert.deepStrictEqual(yield* held, Array.from({ length: 250 }, (_, n) => n + 1))
+      assert.include(yield* stats, { pending: 0, delivered: 250 })
+      const receipts = yield* repository.evidence.receipts({ lane, after: 0, limit: 10 })
+      assert.deepStrictEqual(receipts.map((receipt) => receipt.count), [100, 150])
+      for (const receipt of receipts) assert.isTrue(Either.isRight(Receipt.open(receipt)))
+    })
+  )
+
+  test(
+    "pages grow to a thousand rows while a backlog drains, and a short one makes them small again",
+    Effect.gen(function*() {
+      yield* appended(4000)
+      const session = yield* begin()
+      yield* run(session)
+      assert.deepStrictEqual(yield* sizes, [100, 200, 400, 800, 1000, 1000, 500])
+      const repository = yield* Repository
+      yield* repository.append(Array.from({ length: 150 }, (_, n) => entry(5000 + n)))
+      yield* run(session)
+      assert.deepStrictEqual((yield* sizes).slice(7), [100, 50])
+    })
+  )
+
+  test(
+    "a record that is refused delays none of the other 99 of its page",
+    Effect.gen(function*() {
+      const control = yield* Memory.Control
+      yield* control.refuse(uuid(50), "rejected")
+      yield* appended(100)
+      yield* run(yield* begin())
+      assert.strictEqual((yield* held).length, 99)
+      assert.deepStrictEqual(yield* sizes, [100])
+      assert.include(yield* stats, { pending: 0, delivered: 99, retrying: 1, dead: 0 })
+    })
+  )
+
+  test(
+    "a row that no longer matches its content hash is never sent, and is a dead letter at once",
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const repository = yield* Repository
+      yield* appended(3)
+      yield* sql`UPDATE operation SET actor = 'mallory' WHERE position = 2`
+      yield* sql`UPDATE operation SET lane = 'record' WHERE position = 3`
+      yield* run(yield* begin())
+      assert.deepStrictEqual(yield* held, [1])
+      const letters = yield* repository.deadLetters({ after: 0, limit: 9 })
+      assert.deepStrictEqual(letters.map((letter) => [letter.id, letter.reason]), [[id(2), "altered"], [id(3), "altered"]])
+    })
+  )
+
+  test(
+    "a row that plain SQL wrote is delivered with the hash of what was sent",
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const repository = yield* Repository
+      yield* sql`INSERT INTO operation (id, kind, lane, occurred_at, actor, action, target, payload)
+        VALUES (${uuid(1)}, 'operation', 'operation', '2026-01-01T00:00:00Z', 'a', 'b', 'c', '{"b": 1, "a": 2}')`
+      yield* sql`INSERT INTO trustlog_pending (lane, position) VALUES ('operation', 1)`
+      yield* run(yield* begin())
+      const [one] = yield* (yield* Memory.Control).held
+      const [receipt] = yield* repository.evidence.receipts({ lane, after: 0, limit: 1 })
+      if (one === undefined || receipt === undefined) return assert.fail("it was delivered")
+      assert.include(new TextDecoder().decode(one.message.bytes), "\"payload\":{\"a\":2,\"b\":1}")
+      assert.deepInclude(Either.getOrThrow(Receipt.open(receipt))[0], {
+        contentHash: one.message.contentHash,
+        isHashed: false
+      })
+    })
+  )
+
+  test(
+    "rows that appear behind the cursor are found by the next derivation, and counted as late",
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      yield* appended(300)
+      yield* sql`DELETE FROM trustlog_pending WHERE position IN (5, 6)`
+      const session = yield* begin()
+      yield* run(session)
+      yield* sql`INSERT INTO trustlog_pending (lane, position) VALUES ('operation', 5), ('operation', 6)`
+      yield* run(session)
+      assert.strictEqual((yield* held).length, 298)
+      yield* TestClock.adjust("10 seconds")
+      yield* run(session)
+      assert.deepStrictEqual((yield* held).slice(298), [5, 6])
+      assert.deepInclude((yield* stats).lanes[0], { delivered: 300, late: 2 })
+    })
+  )
+
+  test(
+    "a cursor that has caught up trails, so that a row just behind the head is found without a derivation",
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      yield* appended(20)
+      yield* sql`DELETE FROM trustlog_pending WHERE position = 19`
+      const session = yield* begin()
+      yield* run(session)
+      yield* sql`INSERT INTO trustlog_pending (lane, position) VALUES ('operation', 19)`
+      yield* run(session)
+      assert.strictEqual((yield* held).at(-1), 19)
+      assert.deepInclude((yield* stats).lanes[0], { late: 0 })
+    })
+  )
+})
+
+describe("an outage", () => {
+  test(
+    "opens the breaker, holds everything without an attempt, and ends with one record alone before the backlog",
+    Effect.gen(function*() {
+      const control = yield* Memory.Control
+      yield* appended(500)
+      yield* control.outage(true)
+      const session = yield* begin()
+      assert.strictEqual(yield* run(session), "held")
+      assert.strictEqual((yield* stats).breaker, "open")
+      for (let minute = 0; minute < 30; minute++) {
+        yield* TestClock.adjust("1 minute")
+        assert.strictEqual(yield* run(session), "held")
+      }
+      assert.deepStrictEqual(yield* sizes, [100])
+      assert.include(yield* stats, { pending: 500, retrying: 0, dead: 0 })
+      yield* control.outage(false)
+      yield* TestClock.adjust("5 seconds")
+      assert.strictEqual(yield* run(session), "idle")
+      assert.include(yield* stats, { pending: 0, delivered: 500, breaker: "closed" })
+      assert.deepStrictEqual((yield* sizes).slice(1, 4), [1, 2, 4])
+    })
+  )
+
+  test(
+    "closes the breaker when the log is well again, though there is nothing to send",
+    Effect.gen(function*() {
+      const control = yield* Memory.Control
+      yield* appended(1)
+      yield* control.outage(true)
+      const session = yield* begin()
+      yield* run(session)
+      const sql = yield* SqlClient.SqlClient
+      yield* sql`DELETE FROM trustlog_pending`
+      yield* control.outage(false)
+      yield* TestClock.adjust("5 seconds")
+      assert.strictEqual(yield* run(session), "idle")
+      assert.strictEqual((yield* stats).breaker, "closed")
+    })
+  )
+
+  test(
+    "of three days, with restarts in it, costs no attempt",
+    Effect.gen(function*() {
+      const control = yield* Memory.Control
+      yield* appended(150)
+      yield* control.outage(true)
+      for (let hour = 0; hour < 72; hour++) {
+        // A process that is killed: its lease lapses, and the next one has new breakers.
+        const session = yield* Effect.provide(begin(`process ${hour}`), CircuitBreaker.layer)
+        for (let n = 0; n < 3; n++) {
+          assert.strictEqual(yield* run(session), "held")
+          yield* TestClock.adjust("20 minutes")
+        }
+      }
+      assert.include(yield* stats, { pending: 150, retrying: 0, dead: 0 })
+      yield* control.outage(false)
+      assert.strictEqual(yield* run(yield* Effect.provide(begin("last"), CircuitBreaker.layer)), "idle")
+      assert.deepStrictEqual(yield* held, Array.from({ length: 150 }, (_, n) => n + 1))
+    })
+  )
+
+  test(
+    "with a hundred kills in it condemns no innocent record",
+    Effect.gen(function*() {
+      const control = yield* Memory.Control
+      yield* appended(3)
+      for (let kill = 0; kill < 100; kill++) {
+        const session = yield* Effect.provide(begin(`process ${kill}`), CircuitBreaker.layer)
+        // Every third process sees the log well, and dies before it could send anything.
+        yield* control.outage(kill % 3 !== 0)
+        if (kill % 3 !== 0) yield* run(session)
+        yield* TestClock.adjust("11 seconds")
+      }
+      assert.include(yield* stats, { pending: 3, retrying: 0, dead: 0 })
+    })
+  )
+
+  test(
+    "that only shows in silence leaves every record pending",
+    Effect.gen(function*() {
+      const control = yield* Memory.Control
+      yield* appended(2)
+      yield* control.hang(true)
+      const fiber = yield* Effect.fork(Effect.flatMap(begin(), run))
+      yield* TestClock.adjust("30 seconds")
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual(yield* Fiber.join(fiber), "held")
+      assert.include(yield* stats, { pending: 2, retrying: 0, breaker: "open" })
+    })
+  )
+})
+
+describe("a record that breaks what carries it", () => {
+  /** Both workers of one process, cycle by cycle, for so many minutes. */
+  const work = (minutes: number, owner = "a") =>
+    Effect.gen(function*() {
+      const first = yield* begin(owner)
+      const second = yield* RetryWorker.session
+      for (let minute = 0; minute < minutes; minute++) {
+        for (let round = 0; round < 5; round++) {
+          yield* run(first)
+          yield* run(second)
+          yield* TestClock.adjust("12 seconds")
+        }
+      }
+    })
+
+  test(
+    "by losing the connection each time ends as a dead letter, while the others flow",
+    Effect.gen(function*() {
+      const control = yield* Memory.Control
+      const repository = yield* Repository
+      yield* appended(300)
+      yield* control.breakOn(uuid(77))
+      yield* work(1)
+      assert.include(yield* stats, { pending: 0, retrying: 1, dead: 0 })
+      assert.sameMembers(Array.from(new Set(yield* held)), Array.from({ length: 300 }, (_, n) => n + 1).filter((n) => n !== 77))
+      yield* work(33)
+      assert.include(yield* stats, { pending: 0, retrying: 0, dead: 1, delivered: 299 })
+      const letter = yield* repository.deadLetter(id(77))
+      assert.include(letter, { attempts: 6, reason: "suspect" })
+    })
+  )
+
+  test(
+    "by killing the process each time ends as a dead letter, while the others flow",
+    Effect.gen(function*() {
+      const inner = yield* Publisher
+      const repository = yield* Repository
+      yield* appended(60)
+      let kills = 0
+      /** Ends as a process does that is killed while it publishes: nothing after that happens. */
+      const process = (owner: string) =>
+        Effect.gen(function*() {
+          const killed = yield* Deferred.make<void>()
+          const deadly = Publisher.of({
+            ...inner,
+            publish: (topic, batch) =>
+              batch.some((message) => message.id === uuid(33))
+                ? Effect.zipRight(Deferred.succeed(killed, undefined), Effect.never)
+                : inner.publish(topic, batch)
+          })
+          const life = Effect.gen(function*() {
+            yield* run(yield* RetryWorker.session)
+            yield* run(yield* begin(owner))
+          })
+          yield* life.pipe(
+            Effect.provide(Layer.merge(CircuitBreaker.layer, Layer.succeed(Publisher, deadly))),
+            Effect.raceFirst(Effect.map(Deferred.await(killed), () => {
+              kills++
+            }))
+          )
+        })
+      for (let minute = 0; minute < 45; minute++) {
+        yield* process(`process ${minute}`)
+        yield* TestClock.adjust("61 seconds")
+      }
+      assert.include(yield* stats, { pending: 0, retrying: 0, dead: 1, delivered: 59 })
+      assert.include(yield* repository.deadLetter(id(33)), { attempts: 6, reason: "suspect" })
+      assert.isBelow(kills, 20)
+    })
+  )
+})
