@@ -224,7 +224,8 @@ export const restate = (row: Recorded): Either.Either<Recorded, InvalidOperation
       action: row.action,
       target: row.target,
       source: row.source,
-      payload: row.payload === null ? null : yield* json.parse(row.payload, ["payload"]),
+      // Plain SQL may have put bytes there, which are refused as no JSON value.
+      payload: typeof row.payload === "string" ? yield* json.parse(row.payload, ["payload"]) : row.payload,
       requestHash: row.requestHash,
       responseHash: row.responseHash,
       clientIp: row.clientIp,

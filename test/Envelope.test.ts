@@ -335,6 +335,13 @@ describe("a row that plain SQL wrote", () => {
     assert.match(unfit.error, message)
   })
 
+  it("is refused when it holds bytes where text belongs", () => {
+    for (const column of ["payload", "actor", "occurredAt", "clientIp"]) {
+      const row = Object.assign({ ...plain }, { [column]: new Uint8Array([0x31]) })
+      assert.strictEqual(Either.getOrThrow(Either.flip(Envelope.ofRow(stream, row))).reason, "schema")
+    }
+  })
+
   it("is refused as too large when its envelope is", () => {
     const payload = JSON.stringify("é".repeat(Operation.maxEnvelopeBytes / 2))
     assert.strictEqual(Either.getOrThrow(Either.flip(Envelope.ofRow(stream, { ...plain, payload }))).reason, "tooLarge")
