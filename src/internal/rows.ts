@@ -79,6 +79,12 @@ export const row = (r: OperationRow): Row => ({
   contentHash: r.content_hash
 })
 
+const decoder = new TextDecoder()
+
+/** Reads what a dialect's `exactly` gives. */
+export const exactly = <A>(value: Uint8Array | string): A =>
+  JSON.parse(typeof value === "string" ? value : decoder.decode(value))
+
 /** The columns of a new row. */
 export const toRow = (
   entry: Recorded,
@@ -179,7 +185,8 @@ export const receipt = (r: ReceiptRow): Receipt => ({
   count: Number(r.count),
   topic: r.topic,
   root: r.root,
-  leaves: new Uint8Array(r.leaves),
+  // Where it was tampered with, it may be anything.
+  leaves: r.leaves instanceof Uint8Array ? new Uint8Array(r.leaves) : new Uint8Array(),
   ledger: r.ledger_size === null || r.ledger_root === null
     ? null
     : { size: Number(r.ledger_size), root: r.ledger_root },

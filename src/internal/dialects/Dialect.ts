@@ -19,6 +19,11 @@ export interface Dialect {
   readonly seconds: (from: Fragment, to: Fragment) => Fragment
   /** `column IN (values)` as one parameter, so that the statement's text does not depend on how many there are. */
   readonly isOneOf: (column: string, values: ReadonlyArray<number> | ReadonlyArray<string>) => Fragment
+  /**
+   * Columns, under the names that they shall have, as one value that `rows.exactly` reads. It holds all that they hold,
+   * also what was never written by a program of ours.
+   */
+  readonly exactly: (columns: Readonly<Record<string, string>>) => Fragment
   /** How many rows one INSERT may hold, for so many columns. */
   readonly maxRows: (columns: number) => number
   /** What went wrong, whichever driver says so. */

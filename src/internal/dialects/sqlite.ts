@@ -18,6 +18,14 @@ export const make = (sql: SqlClient): Dialect => ({
   time: (offsetMillis) => Effect.map(Clock.currentTimeMillis, (now) => sql`${timestampOf(now + offsetMillis)}`),
   seconds: (from, to) => sql`(julianday(${to}) - julianday(${from})) * 86400.0`,
   isOneOf: (column, values) => sql`${sql(column)} IN (SELECT value FROM json_each(${JSON.stringify(values)}))`,
+  // Text that was tampered with may be no UTF-8, which makes one driver abort the process; hold a NUL, at which drivers
+  // cut it; or be bytes, which are taken for the text that they spell. JSON shows all of it, and bytes as no text at all.
+  exactly: (columns) =>
+    sql.literal(`CAST(json_object(${
+      Object.entries(columns)
+        .map(([name, column]) => `'${name}', CASE typeof(${column}) WHEN 'blob' THEN 0.5 ELSE ${column} END`)
+        .join(", ")
+    }) AS BLOB)`),
   maxRows: (columns) => Math.floor(32_000 / columns),
   classify
 })

@@ -2,26 +2,55 @@
  * What `verify` reads.
  */
 import * as Effect from "effect/Effect"
-import type { Orphan, Repository } from "../../Repository.ts"
+import type { LaneHead, Orphan, Repository } from "../../Repository.ts"
 import * as rows from "../rows.ts"
 import type { Context } from "./context.ts"
+
+/** All of a receipt but the leaves, which are bytes. */
+const receiptColumns = [
+  "lane",
+  "sequence",
+  "previous",
+  "first_position",
+  "last_position",
+  "count",
+  "topic",
+  "root",
+  "ledger_size",
+  "ledger_root",
+  "delivered_at",
+  "purged_at",
+  "purge_signature"
+] as const
 
 export const make = (context: Context): Repository["Type"]["evidence"] => {
   const { cursor, dialect, operation, pending, promotion, query, receipt, retry, sql } = context
 
-  const accounted = sql`SELECT ${context.columns}, CASE WHEN p.position IS NULL THEN 0 ELSE 1 END AS is_pending,
-      r.state AS retry_state, r.lane AS retry_lane, CASE WHEN m.position IS NULL THEN 0 ELSE 1 END AS is_promoted
-    FROM ${operation} o
+  interface Exact {
+    readonly exact: Uint8Array | string
+  }
+
+  const accounted = sql`SELECT ${
+    dialect.exactly({
+      ...Object.fromEntries(rows.operationColumns.map((name) => [name, `o.${name}`])),
+      is_pending: "CASE WHEN p.position IS NULL THEN 0 ELSE 1 END",
+      retry_state: "r.state",
+      retry_lane: "r.lane",
+      is_promoted: "CASE WHEN m.position IS NULL THEN 0 ELSE 1 END"
+    })
+  } AS exact FROM ${operation} o
     LEFT JOIN ${pending} p ON p.position = o.position AND p.lane = o.lane
     LEFT JOIN ${retry} r ON r.position = o.position
     LEFT JOIN ${promotion} m ON m.position = o.position`
+
+  const readAccounted = ({ exact }: Exact) => rows.accounted(rows.exactly(exact))
 
   const those = (column: string, values: ReadonlyArray<number> | ReadonlyArray<string>) =>
     query(
       "reading operations",
       Effect.map(
-        sql<rows.AccountedRow>`${accounted} WHERE ${dialect.isOneOf(column, values)}`,
-        (found) => found.map(rows.accounted)
+        sql<Exact>`${accounted} WHERE ${dialect.isOneOf(column, values)}`,
+        (found) => found.map(readAccounted)
       )
     )
 
@@ -32,8 +61,8 @@ export const make = (context: Context): Repository["Type"]["evidence"] => {
       query(
         "reading operations",
         Effect.map(
-          sql<rows.AccountedRow>`${accounted} WHERE o.position > ${after} ORDER BY o.position LIMIT ${limit}`,
-          (found) => found.map(rows.accounted)
+          sql<Exact>`${accounted} WHERE o.position > ${after} ORDER BY o.position LIMIT ${limit}`,
+          (found) => found.map(readAccounted)
         )
       ),
 
@@ -44,22 +73,31 @@ export const make = (context: Context): Repository["Type"]["evidence"] => {
       query(
         "reading receipts",
         Effect.map(
-          sql<rows.ReceiptRow>`SELECT lane, sequence, previous, first_position, last_position, count, topic, root,
-              leaves, ledger_size, ledger_root, delivered_at, purged_at, purge_signature
+          sql<Exact & { readonly leaves: Uint8Array }>`SELECT leaves, ${
+            dialect.exactly(Object.fromEntries(receiptColumns.map((name) => [name, name])))
+          } AS exact
             FROM ${receipt} WHERE lane = ${lane} AND sequence > ${after} ORDER BY sequence LIMIT ${limit}`,
-          (found) => found.map(rows.receipt)
+          (found) => found.map(({ exact, leaves }) => rows.receipt({ ...rows.exactly<rows.ReceiptRow>(exact), leaves }))
         )
       ),
 
     heads: query(
       "reading the lanes",
       Effect.gen(function*() {
-        const lanes = yield* sql<{ readonly lane: string; readonly value: string | null; readonly delivered: number }>`
-          SELECT substr(name, ${"lane/".length + 1}) AS lane, value, delivered FROM ${cursor}
-          WHERE name LIKE 'lane/%'`
-        const receipted = yield* sql<{ readonly lane: string }>`SELECT DISTINCT lane FROM ${receipt}`
-        const heads = new Map(receipted.map(({ lane }) => [lane, { lane, head: null as string | null, delivered: 0 }]))
-        for (const { delivered, lane, value } of lanes) {
+        const lanes = yield* sql<Exact>`SELECT ${
+          dialect.exactly({ lane: "substr(name, 6)", value: "value", delivered: "delivered" })
+        } AS exact FROM ${cursor} WHERE name LIKE 'lane/%'`
+        const receipted = yield* sql<Exact>`SELECT ${dialect.exactly({ lane: "lane" })} AS exact
+          FROM ${receipt} GROUP BY lane`
+        const heads = new Map<string, LaneHead>()
+        for (const { exact } of receipted) {
+          const { lane } = rows.exactly<{ readonly lane: string }>(exact)
+          heads.set(lane, { lane, head: null, delivered: 0 })
+        }
+        for (const { exact } of lanes) {
+          const { delivered, lane, value } = rows.exactly<
+            { readonly lane: string; readonly value: string | null; readonly delivered: number }
+          >(exact)
           heads.set(lane, { lane, head: value, delivered: Number(delivered) })
         }
         return Array.from(heads.values())
@@ -70,17 +108,17 @@ export const make = (context: Context): Repository["Type"]["evidence"] => {
       query(
         "looking for orphans",
         Effect.map(
-          sql<Orphan>`
-            SELECT p.position, 'pending' AS "table" FROM ${pending} p
-              LEFT JOIN ${operation} o ON o.position = p.position AND o.lane = p.lane WHERE o.position IS NULL
-            UNION ALL
-            SELECT r.position, 'retry' FROM ${retry} r
-              LEFT JOIN ${operation} o ON o.position = r.position WHERE o.position IS NULL
-            UNION ALL
-            SELECT m.position, 'promotion' FROM ${promotion} m
-              LEFT JOIN ${operation} o ON o.position = m.position WHERE o.position IS NULL
-            LIMIT ${limit}`,
-          (found) => found.map((r) => ({ position: Number(r.position), table: r.table }))
+          sql<Exact>`SELECT ${dialect.exactly({ position: "s.position", table: "s.kind" })} AS exact FROM (
+              SELECT p.position, 'pending' AS kind FROM ${pending} p
+                LEFT JOIN ${operation} o ON o.position = p.position AND o.lane = p.lane WHERE o.position IS NULL
+              UNION ALL
+              SELECT r.position, 'retry' FROM ${retry} r
+                LEFT JOIN ${operation} o ON o.position = r.position WHERE o.position IS NULL
+              UNION ALL
+              SELECT m.position, 'promotion' FROM ${promotion} m
+                LEFT JOIN ${operation} o ON o.position = m.position WHERE o.position IS NULL
+            ) s LIMIT ${limit}`,
+          (found) => found.map(({ exact }) => rows.exactly<Orphan>(exact))
         )
       )
   }

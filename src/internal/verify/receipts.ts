@@ -3,6 +3,8 @@
  */
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Schema from "effect/Schema"
+import { Lane } from "../../Operation.ts"
 import * as Receipt from "../../Receipt.ts"
 import type { LaneHead } from "../../Repository.ts"
 import type { Case, Witness } from "./ledger.ts"
@@ -129,6 +131,10 @@ export const examine = (
     }
 
     for (const head of heads) {
+      if (!isLane(head.lane)) {
+        altered.add(`lane/${head.lane}`, "is no lane")
+        continue
+      }
       const chain: Chain = { sequence: 0, hash: Receipt.genesis, delivered: 0, isIntact: true }
       let after = Number.MIN_SAFE_INTEGER
       while (true) {
@@ -145,6 +151,8 @@ export const examine = (
     }
     return hasLedger
   })
+
+const isLane = Schema.is(Lane)
 
 const nameOf = (lane: string, sequence: number): string => `receipt/${lane}/${sequence}`
 
