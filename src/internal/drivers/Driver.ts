@@ -46,8 +46,11 @@ const minInteger = -(2n ** 63n)
 export const bind = (value: unknown, index: number): Value => {
   switch (typeof value) {
     case "string":
+      // Stored whole, but cut when libsql or Node 22 reads it.
+      if (value.includes("\0")) break
+      return value
     case "undefined":
-      return value ?? null
+      return null
     case "boolean":
       return value ? 1n : 0n
     case "number":
@@ -62,7 +65,9 @@ export const bind = (value: unknown, index: number): Value => {
       if (value instanceof Date && !Number.isNaN(value.getTime())) return value.toISOString()
   }
   throw new TypeError(
-    `parameter ${index + 1} is ${describe(value)}: SQLite stores text, numbers, 64-bit integers, bytes and NULL`
+    `parameter ${index + 1} is ${
+      describe(value)
+    }: what can be kept is text without NUL, numbers, 64-bit integers, bytes, null`
   )
 }
 
@@ -73,6 +78,8 @@ const describe = (value: unknown): string =>
     ? "an invalid date"
     : Array.isArray(value)
     ? "an array"
+    : typeof value === "string"
+    ? "a text with a NUL character"
     : `of type ${typeof value}`
 
 /** A number that is exact, or an error. */

@@ -53,18 +53,20 @@ export const make = (
   }
 }
 
-// As many as the repository has, several times over; but for inserts of many rows, each of which may hold a megabyte.
+// As many as the repository has, several times over.
 const maxStatements = 200
-const maxCachedLength = 10_000
+
+// An insert of many rows may hold a megabyte. What `*` stands for may change, which Node 22 does not notice.
+const isWorthKeeping = (sql: string): boolean => sql.length < 10_000 && !/[^(]\*/.test(sql)
 
 /** Compiles each text once, and forgets the text that was not used for longest. */
 const cache = (prepare: Database["prepare"]): Database["prepare"] => {
   const statements = new Map<string, Statement>()
   return (sql) => {
-    if (sql.length > maxCachedLength) return prepare(sql)
     const known = statements.get(sql)
     const statement = known ?? prepare(sql)
     if (known !== undefined) statements.delete(sql)
+    else if (!isWorthKeeping(sql)) return statement
     else if (statements.size === maxStatements) {
       for (const oldest of statements.keys()) {
         statements.delete(oldest)

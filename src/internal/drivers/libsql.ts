@@ -1,6 +1,6 @@
 /**
  * `libsql`: prebuilt, for Node 20, which has no SQLite of its own. It aborts the process on a boolean parameter and on a
- * NUL in a file name, reads integers beyond 2^53 as other numbers, and cuts text at a NUL: none of these reaches it.
+ * NUL in a file name and reads integers beyond 2^53 as other numbers: none of these happens here.
  */
 import { pathToFileURL } from "node:url"
 import { classify } from "../dialects/sqliteErrors.ts"
@@ -32,7 +32,6 @@ const statement = (database: Database, prepared: Prepared, sql: string): Stateme
   // A statement that finds the database locked is not reset but stays in progress, and until it is collected as garbage
   // every COMMIT fails. Run again where it must not write, it ends.
   const ending = <A>(params: ReadonlyArray<Value>, run: (params: ReadonlyArray<Value>) => A): A => {
-    checkText(params)
     try {
       return run(params)
     } catch (cause) {
@@ -56,7 +55,6 @@ const statement = (database: Database, prepared: Prepared, sql: string): Stateme
       ending(params, (params) => as(true).all(params)).map((row) => Object.values(converted(row, bigIntegers))),
     run: (params) => ending(params, (params) => as(false).run(params)),
     iterate: function*(params, bigIntegers) {
-      checkText(params)
       const rows = as(false).iterate(params)
       let isEnded = false
       try {
@@ -79,15 +77,6 @@ const drain = (rows: Iterator<unknown>): void => {
     while (rows.next().done !== true);
   } catch {
     // Interrupted, as it should be.
-  }
-}
-
-const checkText = (params: ReadonlyArray<Value>): void => {
-  for (let i = 0; i < params.length; i++) {
-    const param = params[i]
-    if (typeof param === "string" && param.includes("\0")) {
-      throw new TypeError(`parameter ${i + 1} holds a NUL character, which libsql cannot read back`)
-    }
   }
 }
 
