@@ -176,20 +176,21 @@ export const make = (root: string) =>
       ): Effect.Effect<ReadonlyArray<Uint8Array>, LedgerError> => {
         const width = tiles.widthAt(tile.level, tile.index, size)
         const decode = tile.level === "entries" ? tiles.decodeBundle : tiles.decodeHashes
-        const from = (name: string) =>
+        // A wider tile is a later state of it; a file that is not as wide as its name says is no state of it.
+        const from = (name: string, fileWidth: number) =>
           Effect.flatMap(read(name), (bytes) =>
-            Either.mapLeft(
-              decode(bytes, width),
-              (problem) => new LedgerError({ reason: "corrupt", path: at(name), problem })
-            ))
+            Either.mapBoth(decode(bytes, fileWidth), {
+              onLeft: (problem) => new LedgerError({ reason: "corrupt", path: at(name), problem }),
+              onRight: (content) => content.slice(0, width)
+            }))
         const full = tiles.fullPathOf(tile)
         const partial = tiles.pathOf({ ...tile, width })
         const isMissing = (error: LedgerError) => error.reason === "missing"
         const gone = new LedgerError({ reason: "corrupt", path: at(partial), problem: "is gone" })
         return width === tiles.tileWidth
-          ? Effect.catchIf(from(full), isMissing, () => Effect.fail(gone))
-          : from(partial).pipe(
-            Effect.catchIf(isMissing, () => from(full)),
+          ? Effect.catchIf(from(full, width), isMissing, () => Effect.fail(gone))
+          : from(partial, width).pipe(
+            Effect.catchIf(isMissing, () => from(full, tiles.tileWidth)),
             Effect.catchIf(isMissing, () => Effect.fail(gone))
           )
       }

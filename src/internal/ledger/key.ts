@@ -48,7 +48,13 @@ export const store = (
     yield* Effect.mapError(
       Effect.gen(function*() {
         yield* fs.makeDirectory(folder, { recursive: true })
-        yield* Effect.ensuring(write, Effect.orDie(fs.remove(temporary, { force: true })))
+        yield* Effect.ensuring(
+          write,
+          Effect.catchAll(
+            fs.remove(temporary, { force: true }),
+            (error) => Effect.logWarning(`${temporary} could not be removed; it holds a signing key`, error)
+          )
+        )
         yield* Effect.scoped(Effect.flatMap(fs.open(folder, { flag: "r" }), (handle) => handle.sync))
       }),
       failure(file)

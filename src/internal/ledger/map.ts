@@ -82,13 +82,17 @@ export const open = (
         (error) => Effect.fail(failure(file)(error))
       )
 
-    // After a loss of power the map may have forgotten what it committed last. It catches up from the tiles, which are
-    // on the disk before it commits, so that waiting for the disk a second time would gain nothing.
-    if (options.readonly !== true) {
-      yield* typed(Effect.scoped(Effect.flatMap(
+    const set = (pragma: string) =>
+      typed(Effect.scoped(Effect.flatMap(
         sql.reserve,
-        (connection) => connection.executeUnprepared("PRAGMA synchronous = NORMAL", [], undefined)
+        (connection) => connection.executeUnprepared(`PRAGMA ${pragma}`, [], undefined)
       )))
+    if (options.readonly !== true) {
+      // After a loss of power the map may have forgotten what it committed last. It catches up from the tiles, which are
+      // on the disk before it commits, so that waiting for the disk a second time would gain nothing.
+      yield* set("synchronous = NORMAL")
+      // Whoever waits for the lock must not block the thread: the holder may be another ledger of this process.
+      yield* set("busy_timeout = 0")
     }
 
     return {
