@@ -58,6 +58,7 @@ export const hold = (
           Deferred.succeed(lost, undefined)
         )
       ),
+      Effect.interruptible,
       Effect.forkScoped
     )
     return { lease, lost: Deferred.await(lost) }

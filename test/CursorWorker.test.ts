@@ -33,9 +33,12 @@ const lane = laneOf("operation")
 const ttl = Duration.seconds(10)
 
 const acquire = (owner = "a") =>
-  Effect.flatMap(Repository, (repository) =>
-    Effect.flatMap(repository.acquire(lane, owner, ttl), (lease) =>
-      lease === undefined ? Effect.dieMessage("the lane is held") : Effect.succeed(lease)))
+  Effect.flatMap(
+    Repository,
+    (repository) =>
+      Effect.flatMap(repository.acquire(lane, owner, ttl), (lease) =>
+        lease === undefined ? Effect.dieMessage("the lane is held") : Effect.succeed(lease))
+  )
 
 const begin = (owner = "a") => Effect.flatMap(acquire(owner), (lease: Lease) => CursorWorker.session(lease))
 
@@ -50,8 +53,10 @@ const run = (session: CursorWorker.Session | RetryWorker.Session, limit = 10_000
     return "busy" as const
   })
 
-const sizes = Effect.flatMap(Memory.Control, (control) =>
-  Effect.map(control.calls, (calls) => calls.map((call) => call.ids.length)))
+const sizes = Effect.flatMap(
+  Memory.Control,
+  (control) => Effect.map(control.calls, (calls) => calls.map((call) => call.ids.length))
+)
 
 const stats = Effect.flatMap(Repository, (repository) => repository.stats)
 
@@ -108,7 +113,10 @@ describe("delivery", () => {
       yield* run(yield* begin())
       assert.deepStrictEqual(yield* held, [1])
       const letters = yield* repository.deadLetters({ after: 0, limit: 9 })
-      assert.deepStrictEqual(letters.map((letter) => [letter.id, letter.reason]), [[id(2), "altered"], [id(3), "altered"]])
+      assert.deepStrictEqual(letters.map((letter) => [letter.id, letter.reason]), [[id(2), "altered"], [
+        id(3),
+        "altered"
+      ]])
     })
   )
 
@@ -283,7 +291,10 @@ describe("a record that breaks what carries it", () => {
       yield* control.breakOn(uuid(77))
       yield* work(1)
       assert.include(yield* stats, { pending: 0, retrying: 1, dead: 0 })
-      assert.sameMembers(Array.from(new Set(yield* held)), Array.from({ length: 300 }, (_, n) => n + 1).filter((n) => n !== 77))
+      assert.sameMembers(
+        Array.from(new Set(yield* held)),
+        Array.from({ length: 300 }, (_, n) => n + 1).filter((n) => n !== 77)
+      )
       yield* work(33)
       assert.include(yield* stats, { pending: 0, retrying: 0, dead: 1, delivered: 299 })
       const letter = yield* repository.deadLetter(id(77))
