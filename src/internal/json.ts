@@ -28,16 +28,14 @@ export const formatPath = (path: Path): string => {
   return text.length > 200 ? `${text.slice(0, 200)}…` : text
 }
 
-/** The digits of a number literal without zeros at either end, and the power of ten of the last of them. */
-const significant = (literal: string): { readonly digits: string; readonly power: number } => {
-  const [mantissa = "", exponent = "0"] = literal.toLowerCase().split("e")
-  const [whole = "", fraction = ""] = mantissa.replace("-", "").split(".")
-  const all = whole + fraction
+/** The digits of a number literal without zeros at either end. */
+const digitsOf = (literal: string): string => {
+  const digits = literal.toLowerCase().replace(/e.*$/, "").replace(/[-.]/g, "")
   let start = 0
-  let end = all.length
-  while (all[start] === "0") start++
-  while (end > start && all[end - 1] === "0") end--
-  return { digits: all.slice(start, end), power: Number(exponent) - fraction.length + all.length - end }
+  let end = digits.length
+  while (digits[start] === "0") start++
+  while (end > start && digits[end - 1] === "0") end--
+  return digits.slice(start, end)
 }
 
 /** Whether a double holds exactly the number that was written, by its shortest round-trip form. */
@@ -45,11 +43,10 @@ const isExact = (literal: string): boolean => {
   // A double keeps any 15 digits.
   if (literal.length < 16 && !/e/i.test(literal)) return true
   const value = Number(literal)
-  const written = significant(literal)
-  if (value === 0) return written.digits === ""
-  if (!Number.isFinite(value)) return false
-  const kept = significant(String(value))
-  return written.digits === kept.digits && written.power === kept.power
+  const written = digitsOf(literal)
+  if (value === 0) return written === ""
+  // The nearest double is not ten times as large: with equal digits it is the same number.
+  return Number.isFinite(value) && written === digitsOf(String(value))
 }
 
 const [quote, comma, minus, zero, nine] = [0x22, 0x2c, 0x2d, 0x30, 0x39]

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Either from "effect/Either"
 import * as FastCheck from "effect/FastCheck"
+import { runInNewContext } from "node:vm"
 import * as json from "../../src/internal/json.ts"
 
 const maxBytes = 1000
@@ -182,6 +183,15 @@ describe("inspect", () => {
     if (field !== undefined) assert.strictEqual(finding?.[0], field)
   })
 
+  it("counts the operation itself as one level, as parsing its line does", () => {
+    const nested = (levels: number): unknown => levels === 0 ? 1 : { a: nested(levels - 1) }
+    for (const levels of [json.maxDepth - 1, json.maxDepth]) {
+      const isFine = levels < json.maxDepth
+      assert.strictEqual(findingOf(nested(levels))?.[1], isFine ? undefined : "notJson")
+      assert.strictEqual(refusalOf(JSON.stringify({ payload: nested(levels) }))?.[1], isFine ? undefined : "notJson")
+    }
+  })
+
   it("takes every JSON value, from any realm, and names that mean something to JavaScript", () => {
     for (const name of ["__proto__", "constructor", "toJSON", "toString", "hasOwnProperty", "length", ""]) {
       assert.isUndefined(
@@ -189,6 +199,8 @@ describe("inspect", () => {
       )
     }
     assert.isUndefined(findingOf(Object.assign(Object.create(null), { a: 1 })))
+    assert.isUndefined(findingOf(runInNewContext("({ a: [{ b: 1 }] })")))
+    assert.strictEqual(findingOf(runInNewContext("({ a: new Date(0) })"))?.[0], "payload.a")
   })
 })
 
