@@ -3,8 +3,7 @@
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
-import * as Ref from "effect/Ref"
-import * as Schedule from "effect/Schedule"
+import * as Fiber from "effect/Fiber"
 
 /** Standard output could not be written. */
 export class OutputError extends Data.TaggedError("OutputError")<{ readonly problem: string }> {
@@ -64,26 +63,25 @@ export const table = (rows: ReadonlyArray<ReadonlyArray<string>>): ReadonlyArray
 }
 
 /**
- * Shows how far a long work has come, on one line that is written over, while it runs: only where standard error is a
- * terminal, and not for work that is done at once.
+ * Shows how far a long work has come, on one line that is written over: only where standard error is a terminal, and not
+ * for work that is done at once. An interruption waits for the end of the work, whatever the work has raced or forked.
  */
 export const withProgress = <A, E, R>(
   show: Effect.Effect<string>,
   work: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> =>
-  process.stderr.isTTY !== true ? work : Effect.gen(function*() {
-    const isShown = yield* Ref.make(false)
-    const draw = Effect.flatMap(show, (text) =>
-      Effect.zipRight(
-        Ref.set(isShown, true),
-        Effect.sync(() => process.stderr.write(`${wipe}${text.slice(0, (process.stderr.columns ?? 80) - 1)}`))
-      ))
-    const clear = Effect.flatMap(
-      Ref.get(isShown),
-      (isShown) => isShown ? Effect.sync(() => process.stderr.write(wipe)) : Effect.void
-    )
-    return yield* Effect.raceFirst(
-      work,
-      draw.pipe(Effect.schedule(Schedule.spaced("200 millis")), Effect.zipRight(Effect.never))
-    ).pipe(Effect.ensuring(clear))
-  })
+  Effect.scoped(Effect.gen(function*() {
+    if (process.stderr.isTTY === true) {
+      const draw = Effect.map(show, (text) => {
+        process.stderr.write(`${wipe}${text.slice(0, (process.stderr.columns ?? 80) - 1)}`)
+      })
+      yield* Effect.addFinalizer(() => Effect.sync(() => process.stderr.write(wipe)))
+      yield* draw.pipe(
+        Effect.delay("200 millis"),
+        Effect.forever,
+        Effect.interruptible,
+        Effect.forkScoped
+      )
+    }
+    return yield* Effect.acquireUseRelease(Effect.fork(Effect.interruptible(work)), Fiber.join, Fiber.interrupt)
+  }))

@@ -18,6 +18,7 @@ main(process.argv).pipe(
   Effect.uninterruptible,
   NodeRuntime.runMain({
     disableErrorReporting: true,
+    disablePrettyLogger: true,
     teardown: (_, exit) => exit(Number(process.exitCode ?? 0))
   })
 )

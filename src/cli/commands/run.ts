@@ -37,7 +37,8 @@ const work = Effect.gen(function*() {
   )
   yield* Services.checkLog
   yield* Effect.logInfo("started; SIGTERM or Ctrl-C delivers what is pending and ends")
-  return yield* Effect.raceFirst(Layer.launch(workers), Deferred.await(trouble))
+  // No race: one that is interrupted does not wait for the ends of its sides.
+  return yield* Effect.provide(Deferred.await(trouble), workers)
 })
 
 /** Only what waits is interruptible: a signal ends the work, and what was done is told after it. */
