@@ -96,7 +96,9 @@ const examine = (shared: witnesses.Case, ledger: Before | undefined) =>
       ? undefined
       : yield* summon(shared, ledger.before, after.right)
     const isRemembered = yield* receipts.examine(shared, witness, heads)
-    if (after !== undefined && Either.isLeft(after)) yield* accuse(shared, after.left, isRemembered)
+    if (ledger !== undefined && after !== undefined && Either.isLeft(after)) {
+      yield* accuse(shared, after.left, isRemembered || (yield* isInMap(ledger.path)))
+    }
     const counts = yield* operations.examine(shared)
     if (witness !== undefined) yield* witness.examine
     return report(shared.findings, counts, ledger === undefined ? null : witness?.size ?? 0)
@@ -118,6 +120,10 @@ const summon = (shared: witnesses.Case, before: Before["before"], now: Ledger.Re
     }
     return yield* witnesses.make(shared, now, earlier?.checkpoint.size ?? 0)
   })
+
+/** Whether the map, which may be all that is left of a ledger, remembers one. */
+const isInMap = (path: string) =>
+  Effect.map(Effect.either(Ledger.rememberedHead(path)), (head) => Either.getOrUndefined(head) !== undefined)
 
 /** A ledger that cannot be read: it was there once, or there never was one. */
 const accuse = ({ findings }: witnesses.Case, error: LedgerError, isRemembered: boolean) =>
@@ -141,9 +147,9 @@ const report = ({ altered, missing, surplus }: findings.Findings, counts: operat
     verdict: isTampered ? "tampered" : isComplete ? "complete" : "incomplete",
     ...counts,
     ledgerSize: size,
-    missing: missing.kept,
-    altered: altered.kept,
-    surplus: surplus.kept,
+    missing: missing.told(),
+    altered: altered.told(),
+    surplus: surplus.told(),
     ...totals
   } satisfies Report
 }

@@ -59,9 +59,9 @@ export const encodeHashes = (hashes: ReadonlyArray<Uint8Array>): Uint8Array => {
   return bytes
 }
 
-/** The first hashes of a tile; one that is wider is a later state of it. */
+/** The hashes of a tile's file, which are as many as its name says. */
 export const decodeHashes = (bytes: Uint8Array, width: number): Either.Either<ReadonlyArray<Uint8Array>, string> =>
-  bytes.length % hashLength !== 0 || bytes.length < width * hashLength
+  bytes.length !== width * hashLength
     ? Either.left(`holds ${bytes.length} bytes, not ${width * hashLength}`)
     : Either.right(Array.from({ length: width }, (_, i) => bytes.subarray(i * hashLength, (i + 1) * hashLength)))
 
@@ -78,7 +78,7 @@ export const encodeBundle = (entries: ReadonlyArray<Uint8Array>): Uint8Array => 
   return bytes
 }
 
-/** The first entries of a bundle; one that is wider is a later state of it. */
+/** The entries of a bundle's file, which are as many as its name says. */
 export const decodeBundle = (bytes: Uint8Array, width: number): Either.Either<ReadonlyArray<Uint8Array>, string> => {
   const entries: Array<Uint8Array> = []
   let at = 0
@@ -88,9 +88,9 @@ export const decodeBundle = (bytes: Uint8Array, width: number): Either.Either<Re
     entries.push(bytes.subarray(at + 2, end))
     at = end
   }
-  return entries.length < width
-    ? Either.left(`holds ${entries.length} entries, not ${width}`)
-    : Either.right(entries.slice(0, width))
+  return entries.length === width
+    ? Either.right(entries)
+    : Either.left(`holds ${entries.length} entries, not ${width}`)
 }
 
 /** The right edge of a tree: the partial tile of each level, which may be empty, and the partial bundle. */

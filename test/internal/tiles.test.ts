@@ -34,11 +34,12 @@ describe("tiles", () => {
     const some = [new Uint8Array(0), entry(1), new Uint8Array(65_535).fill(3), entry(3)]
     const bytes = tiles.encodeBundle(some)
     assert.deepStrictEqual(tiles.decodeBundle(bytes, 4), Either.right(some))
-    assert.deepStrictEqual(tiles.decodeBundle(bytes, 2), Either.right(some.slice(0, 2)))
+    assert.deepStrictEqual(tiles.decodeBundle(bytes, 2), Either.left("holds 4 entries, not 2"))
     assert.deepStrictEqual(tiles.decodeBundle(bytes, 5), Either.left("holds 4 entries, not 5"))
     assert.deepStrictEqual(tiles.decodeBundle(bytes.subarray(0, -1), 4), Either.left("ends inside an entry"))
     assert.deepStrictEqual(tiles.decodeBundle(Uint8Array.of(0), 0), Either.left("ends inside an entry"))
     assert.deepStrictEqual(tiles.decodeHashes(new Uint8Array(31), 0), Either.left("holds 31 bytes, not 0"))
+    assert.deepStrictEqual(tiles.decodeHashes(new Uint8Array(64), 1), Either.left("holds 64 bytes, not 32"))
     assert.deepStrictEqual(tiles.decodeHashes(new Uint8Array(32), 2), Either.left("holds 32 bytes, not 64"))
   })
 

@@ -13,32 +13,41 @@ export interface Finding {
   readonly reason: string
 }
 
-/** So many of a kind are kept. */
-export const maxKept = 100
+/** So many of a kind are told. */
+export const maxTold = 100
 
 export interface List {
-  readonly kept: ReadonlyArray<Finding>
+  /** The first ones. Operations leave room for other things, which are often why so many of them are found. */
+  readonly told: () => ReadonlyArray<Finding>
   readonly total: () => number
-  /** Adds a finding, or a number of them at once, of which the first ones are told apart. */
   readonly add: (id: string, reason: string) => void
+  /** Adds a number of findings at once. */
   readonly addAll: (count: number, idOf: (n: number) => string, reason: string) => void
 }
 
+const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+
 const list = (): List => {
-  const kept: Array<Finding> = []
+  const operations: Array<Finding> = []
+  const things: Array<Finding> = []
   let total = 0
   const add = (id: string, reason: string) => {
     total++
-    if (kept.length < maxKept) kept.push({ id, reason })
+    const kept = uuid.test(id) ? operations : things
+    if (kept.length < maxTold) kept.push({ id, reason })
   }
   return {
-    kept,
+    told: () => {
+      const room = Math.max(maxTold / 2, maxTold - operations.length)
+      const first = things.slice(0, room)
+      return [...first, ...operations.slice(0, maxTold - first.length)]
+    },
     total: () => total,
     add,
     addAll: (count, idOf, reason) => {
-      const told = Math.min(count, Math.max(0, maxKept - kept.length))
-      for (let n = 0; n < told; n++) add(idOf(n), reason)
-      total += count - told
+      const kept = Math.min(count, maxTold)
+      for (let n = 0; n < kept; n++) add(idOf(n), reason)
+      total += count - kept
     }
   }
 }
@@ -48,7 +57,7 @@ export interface Findings {
   readonly missing: List
   /** What is not what it was. */
   readonly altered: List
-  /** What nobody recorded. */
+  /** What nobody recorded, or what is there twice. */
   readonly surplus: List
 }
 
