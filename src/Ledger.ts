@@ -735,7 +735,9 @@ const contradiction = (
   if (remembered.size > checkpoint.size) {
     return Effect.succeed(finding(`has ${checkpoint.size} entries, and ${remembered.size} were signed before`))
   }
-  return Effect.match(rootAt(remembered.size), {
+  // Of an equal size the tiles have no say.
+  const root = remembered.size === checkpoint.size ? Effect.succeed(checkpoint.root) : rootAt(remembered.size)
+  return Effect.match(root, {
     // A tile that cannot be read is a finding of its own.
     onFailure: () => [],
     onSuccess: (root) =>
