@@ -83,8 +83,10 @@ it.effect("an outage of six hours is probed every 5 seconds to its end", () =>
 it.scoped("of a hundred workers that ask at once, one probes", () =>
   Effect.gen(function*() {
     const breaker = yield* CircuitBreaker.make()
-    yield* attempt(breaker, false)
-    yield* TestClock.adjust("500 millis")
+    for (const delay of [500, 1_000]) {
+      yield* attempt(breaker, false)
+      yield* TestClock.adjust(delay)
+    }
     const permits = yield* Effect.all(Array.replicate(breaker.permit, 100), { concurrency: "unbounded" })
     expect(permits.filter((permit) => permit._tag === "Probe").length).toBe(1)
     expect(permits.filter((permit) => permit._tag === "Held").length).toBe(99)
@@ -141,6 +143,23 @@ it.effect("a prober that goes without a report leaves the probe to the next, at 
     expect((yield* breaker.state).breaker).toBe("open")
     expect(yield* attempt(breaker, true)).toBe("Probe")
     expect((yield* breaker.state).breaker).toBe("closed")
+  }))
+
+it.effect("a prober that reports after it has left the probe to the next is not heard", () =>
+  Effect.gen(function*() {
+    const breaker = yield* CircuitBreaker.make()
+    yield* attempt(breaker, false)
+    yield* TestClock.adjust("500 millis")
+    const left = yield* Effect.scoped(breaker.permit)
+    if (left._tag !== "Probe") return yield* Effect.dieMessage("no probe")
+    yield* breaker.succeeded(left)
+    expect((yield* breaker.state).breaker).toBe("open")
+    yield* Effect.scoped(Effect.gen(function*() {
+      expect((yield* breaker.permit)._tag).toBe("Probe")
+      yield* breaker.succeeded(left)
+      yield* breaker.failed(left)
+      expect((yield* breaker.state).breaker).toBe("half-open")
+    }))
   }))
 
 it.effect("closing the scope after a report changes nothing, even while somebody else probes", () =>

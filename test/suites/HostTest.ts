@@ -197,9 +197,10 @@ export const suite = <E>(name: string, layer: Layer.Layer<Host, E>) => {
         const actor = yield* Scope.extend(puppet("close"), scope)
         yield* actor.hang
         const drain = yield* Effect.fork(actor.send("Drain"))
+        const end = yield* Effect.fork(Effect.zipRight(actor.await, actor.status))
         yield* Effect.yieldNow()
         yield* Scope.close(scope, Exit.void)
-        yield* actor.await
+        expect(yield* Fiber.join(end)).toMatchObject({ state: "stopped" })
         expect(yield* Fiber.join(drain)).toMatchObject({ state: "stopped" })
         for (const message of ["Wake", "Pause", "Resume", "Drain", "Status"] as const) {
           expect(yield* actor.send(message)).toMatchObject({ state: "stopped", cycles: 0 })
