@@ -201,7 +201,12 @@ export const append = (options: {
       Effect.zipRight(flush),
       (work) => Output.withProgress(progress, work),
       // Whatever ended it: what was recorded until then is recorded, and the same file may be appended again.
-      Effect.onError(() => Effect.zipRight(tell, Effect.catchAll(report, (error) => Output.note(error.message))))
+      Effect.onError(() =>
+        tell.pipe(
+          Effect.zipRight(Effect.catchAll(report, (error) => Output.note(error.message))),
+          Effect.zipRight(Output.note("Ended early. Appended again, lines with an id are recorded once."))
+        )
+      )
     )
     yield* report
     if (rejected > 0) return yield* new Found()

@@ -6,6 +6,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as CursorWorker from "../../CursorWorker.ts"
 import * as HostLocal from "../../Host/Local.ts"
 import { Publisher } from "../../Publisher.ts"
@@ -41,12 +42,18 @@ const work = Effect.gen(function*() {
   return yield* Effect.provide(Deferred.await(trouble), workers)
 })
 
-/** Only what waits is interruptible: a signal ends the work, and what was done is told after it. */
+/** What it came to, by an exit that a signal has caused; other failures stay what they are. */
+const unlessEnded = <A, E>(exit: Exit.Exit<A, E>): Effect.Effect<Option.Option<A>, E> =>
+  Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause) ? Effect.succeedNone : Effect.asSome(exit)
+
+/** Only what waits is interruptible: a signal ends the work in order, and what was done is told after it. */
 export const run = (options: { readonly json: boolean }) =>
   Effect.scoped(Effect.gen(function*() {
-    const services = yield* Effect.interruptible(Layer.build(Services.delivery))
+    const built = yield* Effect.exit(Effect.interruptible(Layer.build(Services.delivery)))
+    const services = Option.getOrUndefined(yield* unlessEnded(built))
+    if (services === undefined) return
     const exit = yield* Effect.exit(Effect.provide(Effect.interruptible(work), services))
-    if (Exit.isFailure(exit) && !Cause.isInterruptedOnly(exit.cause)) return yield* Effect.failCause(exit.cause)
+    yield* unlessEnded(exit)
     const { delivered, refused } = yield* Services.settled
     const { dead, pending, retrying } = yield* Effect.provide(
       Effect.flatMap(Repository, (repository) => repository.stats),
