@@ -242,7 +242,7 @@ export const layer: Layer.Layer<
         if (held === undefined) return yield* close(scope)
         const ref = yield* Scope.extend(Effect.flatMap(actor(held), host.start), scope)
         lanes.set(lane, { ref, close: close(scope) })
-        yield* restore(Effect.logInfo(`delivering lane ${lane}`))
+        yield* restore(Effect.logDebug(`delivering lane ${lane}`))
       })
     )
 
