@@ -261,35 +261,37 @@ const textOf = (cause: Cause.Cause<unknown>): string =>
 
 /**
  * Runs one cycle under supervision, and keeps the state. Never fails: a cycle that fails, dies, or is interrupted by
- * something inside itself is logged, counted and backed off.
+ * something else is logged, counted and backed off.
  */
 export const run = <E, R>(actor: Actor<E, R>, update: Update): Effect.Effect<void, never, R> =>
   Effect.gen(function*() {
     const before = yield* update(began)
     // In a fibre of its own, so that whoever interrupts the cycle, or leaves fibres behind in it, does not end the actor.
-    // The decision is part of what is supervised: what a cycle answers may be unfit.
     yield* Effect.acquireUseRelease(Effect.fork(Effect.interruptible(actor.cycle)), Fiber.join, Fiber.interrupt).pipe(
+      // The decision is part of what is supervised: what a cycle answers may be unfit.
       Effect.flatMap((next) => update((state, now) => ended(state, next, now))),
-      Effect.zipRight(
-        before.failuresInRow === 0
-          ? Effect.void
-          : Effect.logInfo(`recovered after ${before.failuresInRow} failed cycles`)
-      ),
-      Effect.catchAllCause((cause) =>
-        Effect.sync(() => textOf(cause)).pipe(
-          // An error may be so broken that it cannot even be shown.
-          Effect.catchAllCause(() => Effect.succeed("an error that cannot be shown")),
-          Effect.flatMap((error) => update((state, now) => failed(state, error, now))),
-          Effect.flatMap((state) =>
-            Effect.logWarning(
-              `cycle failed; backing off for ${backOff(state.failuresInRow)} ms ` +
-                `after ${state.failuresInRow} failures in a row: ${state.lastError}`,
+      Effect.matchCauseEffect({
+        onSuccess: () =>
+          before.failuresInRow === 0
+            ? Effect.void
+            : Effect.logInfo(`recovered after ${before.failuresInRow} failed cycles`),
+        onFailure: (cause) =>
+          Effect.gen(function*() {
+            // An error may be so broken that it cannot even be shown.
+            const error = yield* Effect.catchAllCause(
+              Effect.sync(() => textOf(cause)),
+              () => Effect.succeed("an error that cannot be shown")
+            )
+            const { failuresInRow } = yield* update((state, now) => failed(state, error, now))
+            yield* Metric.increment(Metric.tagged(TrustlogMetrics.actorRestarts, "actor", actor.identity))
+            yield* Effect.logWarning(
+              `cycle failed; backing off for ${backOff(failuresInRow)} ms after ${failuresInRow} ` +
+                `${failuresInRow === 1 ? "failure" : "failures in a row"}: ${error}`,
               cause
             )
-          ),
-          Effect.catchAllCause(() => Effect.void),
-          Effect.zipRight(Metric.increment(Metric.tagged(TrustlogMetrics.actorRestarts, "actor", actor.identity)))
-        )
-      )
+          })
+      }),
+      // All that is left is logging, and a logger may throw.
+      Effect.catchAllCause(() => Effect.void)
     )
   }).pipe(Effect.annotateLogs({ package: "effect-trustlog", module: "Actor", actor: actor.identity }))

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
 import { setFlagsFromString } from "node:v8"
@@ -163,6 +164,35 @@ describe("by the clock", () => {
       yield* send("Wake")
       yield* TestClock.adjust("1 seconds")
       expect(at.length).toBe(2)
+    }).pipe(Effect.provide(Local.layer)))
+})
+
+describe("at fault", () => {
+  it.scoped("a logger that throws does not end the actor, nor keeps it from recovering", () =>
+    Effect.gen(function*() {
+      const { at, status } = yield* start((n) => n === 1 ? idle : Effect.fail("no"), { pollInterval: "1 second" })
+      yield* TestClock.adjust(100)
+      expect(yield* status).toMatchObject({ state: "idle", cycles: 2, failuresInRow: 0 })
+      yield* TestClock.adjust("10 seconds")
+      expect(at.slice(0, 5)).toEqual([0, 100, 1_100, 1_200, 1_400])
+    }).pipe(
+      Effect.provide(Local.layer),
+      Effect.provide(Logger.add(Logger.make(() => JSON.parse("{"))))
+    ))
+
+  it.scoped("an actor whose timers fail ends, and is not said to be alive", () =>
+    Effect.gen(function*() {
+      const clock = yield* Effect.clock
+      const { await: ends, status } = yield* start(() => idle).pipe(
+        Effect.withClock({
+          ...clock,
+          currentTimeMillis: clock.currentTimeMillis,
+          currentTimeNanos: clock.currentTimeNanos,
+          sleep: () => Effect.dieMessage("no timers")
+        })
+      )
+      yield* ends
+      expect(yield* status).toMatchObject({ state: "stopped", cycles: 1 })
     }).pipe(Effect.provide(Local.layer)))
 })
 
