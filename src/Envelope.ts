@@ -232,7 +232,7 @@ export const restate = (row: Recorded): Either.Either<Recorded, InvalidOperation
       serverIp: row.serverIp,
       traceparent: row.traceparent
     })
-    return recorded(operation, operation.occurredAt ?? row.occurredAt)
+    return recorded(operation, row.occurredAt)
   })
 
 /** Why a row's envelope must not be sent. */

@@ -173,6 +173,8 @@ describe("seal", () => {
     const error = Either.getOrThrow(Either.flip(sealed(fitting + 1)))
     assert.deepStrictEqual([error.field, error.reason], ["payload", "tooLarge"])
     assert.isTrue(Either.isRight(Envelope.decode(largest.encoded.bytes)))
+    const larger = { ...largest.entry, actor: `${largest.entry.actor}++` }
+    assert.isTrue(Either.isLeft(Envelope.decode(Envelope.encode(stream, larger).bytes)))
   })
 })
 

@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs"
 import * as Drain from "../src/Drain.ts"
 import * as Envelope from "../src/Envelope.ts"
 import * as Memory from "../src/Publisher/Memory.ts"
+import { Repository } from "../src/Repository.ts"
 import { layer } from "./workers.ts"
 
 const statements = readFileSync(new URL("../sql/test_data.sql", import.meta.url), "utf8")
@@ -41,4 +42,8 @@ it.effect("the rows of sql/test_data.sql load after the schema, and a drain deli
     const envelopes = (yield* control.held).map(({ message }) => Either.getOrThrow(Envelope.decode(message.bytes)))
     assert.strictEqual(new Set(envelopes.map(({ id }) => id)).size, 15)
     assert.isAbove(envelopes.filter(({ clientIp }) => clientIp === null).length, 0)
+
+    const repository = yield* Repository
+    assert.strictEqual(yield* repository.promoteRange({ from: 1, to: 1_000 }), 5)
+    assert.deepInclude(yield* Drain.drainOnce(), { delivered: 5, refused: 0, outage: undefined })
   }).pipe(Effect.provide(layer)))
