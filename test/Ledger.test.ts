@@ -4,6 +4,7 @@ import { hexToBytes } from "@noble/hashes/utils.js"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Stream from "effect/Stream"
 import { execFile } from "node:child_process"
@@ -20,6 +21,7 @@ import { LedgerError } from "../src/TrustlogError.ts"
 import * as merkle from "../src/internal/merkle.ts"
 import * as tiles from "../src/internal/tiles.ts"
 import { version } from "../src/internal/version.ts"
+import * as Faulty from "./FaultyFileSystem.ts"
 import { idOf, message, messages } from "./messages.ts"
 
 let root = ""
@@ -296,6 +298,45 @@ describe("append", () => {
     // The partial tiles that have become full are gone, the others are there.
     const left = await fs.readdir(path.join(ledger, "tile", "entries"))
     assert.deepStrictEqual(left.sort(), ["000", "001", "002", "003", "004.p"])
+  })
+})
+
+describe("durability", () => {
+  it("has every file and every name on the disk before the checkpoint is seen, and the checkpoint before the answer", async () => {
+    const ledger = await spoilable(300)
+    const calls: Array<string> = []
+    const files = Faulty.layer((call) =>
+      Effect.sync(() => calls.push(`${call.operation} ${path.relative(ledger, call.path)}`))
+    )
+    const appended = append(ledger, 300, 900)
+    await Effect.runPromise(Effect.provide(appended, Layer.provideMerge(files, NodeContext.layer)))
+    const published = calls.indexOf("rename checkpoint")
+    const before = calls.slice(0, published)
+    const written = before.filter((call) => call.startsWith("write ")).map((call) => call.slice("write ".length))
+    assert.includeMembers(written, [
+      "checkpoint.new",
+      "tile/entries/001",
+      "tile/entries/003.p/133",
+      "tile/0/002",
+      "tile/0/003.p/133",
+      "tile/1/000.p/3"
+    ])
+    for (const name of written) {
+      const writing = before.indexOf(`write ${name}`)
+      const syncing = before.indexOf(`sync ${name}`)
+      assert.isAbove(syncing, writing, name)
+      if (name === "checkpoint.new") continue
+      // The folder is synced after the file was made in it.
+      assert.isAbove(before.lastIndexOf(`sync ${path.dirname(name)}`), before.indexOf(`open ${name}`), name)
+    }
+    for (const made of before.filter((call) => call.startsWith("makeDirectory "))) {
+      const name = made.slice("makeDirectory ".length)
+      assert.isAbove(before.lastIndexOf(`sync ${path.dirname(name)}`), before.indexOf(made), made)
+    }
+    assert.strictEqual(calls[published + 1], "open ")
+    assert.strictEqual(calls[published + 2], "sync ")
+    // Nothing that a published checkpoint needs is removed before its successor is there.
+    assert.isAbove(calls.findIndex((call) => call.startsWith("remove ")), published)
   })
 })
 

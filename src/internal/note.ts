@@ -125,6 +125,19 @@ export const parseCheckpoint = (text: string): Either.Either<Checkpoint, string>
   return Either.right({ origin, size: Number(size), root })
 }
 
+const publicKeys = new WeakMap<Verifier, crypto.KeyObject>()
+
+const publicKeyOf = (verifier: Verifier): crypto.KeyObject => {
+  const known = publicKeys.get(verifier)
+  if (known !== undefined) return known
+  const key = crypto.createPublicKey({
+    key: { kty: "OKP", crv: "Ed25519", x: Buffer.from(verifier.publicKey).toString("base64url") },
+    format: "jwk"
+  })
+  publicKeys.set(verifier, key)
+  return key
+}
+
 /**
  * Reads a checkpoint and checks its signature. As notes ask for it, signatures of unknown keys are ignored, and one of
  * the known key that fails spoils the whole note.
@@ -136,12 +149,8 @@ export const openCheckpoint = (bytes: Uint8Array, verifier: Verifier): Either.Ei
     const id = keyId(verifier)
     const known = note.signatures.filter((line) => line.name === verifier.name && isEqual(line.id, id))
     if (known.length === 0) return yield* Either.left("is not signed by the ledger's key")
-    const key = crypto.createPublicKey({
-      key: { kty: "OKP", crv: "Ed25519", x: Buffer.from(verifier.publicKey).toString("base64url") },
-      format: "jwk"
-    })
     const text = encoder.encode(note.text)
-    if (!known.every((line) => crypto.verify(null, text, key, line.signature))) {
+    if (!known.every((line) => crypto.verify(null, text, publicKeyOf(verifier), line.signature))) {
       return yield* Either.left("has a signature that does not verify")
     }
     if (checkpoint.origin !== verifier.name) return yield* Either.left("is of another ledger")

@@ -8,10 +8,10 @@ import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js"
 
 const crypto = globalThis.process?.getBuiltinModule?.("node:crypto")
 
-/** The digest of some bytes. */
+/** The digest of some bytes. Asked for as a buffer, each would be an allocation outside the heap, and half as fast. */
 export const digest: (bytes: Uint8Array) => Uint8Array = crypto?.hash === undefined
   ? sha256
-  : (bytes) => crypto.hash("sha256", bytes, "buffer")
+  : (bytes) => Buffer.from(crypto.hash("sha256", bytes, "binary"), "binary")
 
 /** The digest of a text's UTF-8 bytes as 64 lower-case hex digits. */
 export const hexOfText: (text: string) => string = crypto?.hash === undefined
