@@ -1,6 +1,7 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import { SqlClient as Client } from "@effect/sql/SqlClient"
 import { assert, beforeAll, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { execFile, spawn } from "node:child_process"
@@ -140,10 +141,18 @@ describe("migrations", () => {
       yield* Migrations.check()
     }).pipe(Effect.provide(empty)))
 
-  it.scoped("need no permission to write where the tables are up to date", () =>
+  it.scoped("neither wait for a writer nor need permission to write where the tables are up to date", () =>
     Effect.gen(function*() {
       const filename = path.join(yield* folder, "test.db")
-      yield* Effect.provide(Migrations.run(), Sqlite.layer({ filename }))
+      const busy = Sqlite.layer({ filename, busyWait: 0 })
+      yield* Effect.gen(function*() {
+        yield* Migrations.run()
+        const sql = yield* Client
+        const held = yield* Deferred.make<void>()
+        yield* Effect.fork(sql.withTransaction(Effect.zipRight(Deferred.succeed(held, undefined), Effect.never)))
+        yield* Deferred.await(held)
+        yield* Effect.provide(Migrations.run(), busy)
+      }).pipe(Effect.provide(Sqlite.layer({ filename })))
       yield* Effect.provide(Migrations.run(), Sqlite.layer({ filename, readonly: true }))
     }))
 

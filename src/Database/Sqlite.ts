@@ -160,7 +160,7 @@ export const make = (
       )
     )
 
-    const begin = readonly ? "BEGIN" : "BEGIN IMMEDIATE"
+    const begin = "BEGIN IMMEDIATE"
     const client = yield* SqlClient.make({
       acquirer: Effect.succeed(outside),
       transactionAcquirer: Effect.as(takeTurn, inside),

@@ -10,7 +10,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { spawn } from "node:child_process"
 import * as fs from "node:fs"
@@ -369,6 +369,36 @@ export const suite = (driver: "node:sqlite" | "libsql") =>
           assert.deepStrictEqual(yield* valuesOf(sql), [3])
         }))
 
+      it.scoped("and streams that still go on when the database is closed fail, and nothing else does", () =>
+        Effect.gen(function*() {
+          const scope = yield* Scope.make()
+          const sql = yield* Scope.extend(table, scope)
+          for (let i = 0; i < 1000; i++) yield* insert(sql, i)
+          const rows = sql`SELECT v FROM t`
+          const begun = [yield* Deferred.make<void>(), yield* Deferred.make<void>()] as const
+          const closed = yield* Deferred.make<void>()
+          const wait = (i: 0 | 1) => Effect.zipRight(Deferred.succeed(begun[i], undefined), Deferred.await(closed))
+          const transaction = yield* Effect.fork(
+            sql.withTransaction(insert(sql, -1).pipe(Effect.zipRight(wait(0)), Effect.zipRight(rows)))
+          )
+          const stream = yield* Effect.fork(Stream.runForEach(rows.stream, () => wait(1)))
+          yield* Deferred.await(begun[0])
+          yield* Deferred.await(begun[1])
+          yield* Scope.close(scope, Exit.void)
+          yield* Deferred.succeed(closed, undefined)
+          for (
+            const effect of [
+              Fiber.join(transaction),
+              Fiber.join(stream),
+              rows,
+              sql.withTransaction(rows),
+              Stream.runDrain(rows.stream)
+            ]
+          ) {
+            assert.strictEqual((yield* Effect.flip(effect))._tag, "SqlError")
+          }
+        }))
+
       it.scoped("may be made on a reserved connection, which is given back without an open one", () =>
         Effect.gen(function*() {
           const sql = yield* table
@@ -555,25 +585,38 @@ export const suite = (driver: "node:sqlite" | "libsql") =>
       it.scopedLive("without permission to write can read, and say what is wrong", () =>
         Effect.gen(function*() {
           const file = yield* counter
+          const old = path.join(path.dirname(file), "old.db")
           // Root may do everything.
-          const options = process.getuid?.() === 0 ? { uid: 65534 } : {}
-          const attempt = Effect.scoped(Effect.gen(function*() {
-            const { ended, lines } = yield* start("write", file, options)
-            yield* Effect.promise(() => ended)
-            return lines.join("\n")
-          }))
+          const nobody = process.getuid?.() === 0 ? { uid: 65534 } : {}
+          const output = (verb: string, file: string, options = {}) =>
+            Effect.scoped(Effect.gen(function*() {
+              const { ended, lines } = yield* start(verb, file, options)
+              yield* Effect.promise(() => ended)
+              return lines.join("\n")
+            }))
+          assert.strictEqual(yield* output("old", old), "done")
           const permit = (directory: number, database: number) => {
+            fs.chmodSync(path.dirname(file), 0o777)
             fs.rmSync(`${file}-shm`, { force: true })
             fs.chmodSync(file, database)
+            fs.chmodSync(old, database)
             fs.chmodSync(path.dirname(file), directory)
           }
+          const written = /^read 1\nfailed .*"reason":"readOnly".*cannot be written/
           permit(0o777, 0o444)
-          assert.match(yield* attempt, /^read 1\nfailed .*"reason":"readOnly".*cannot be written/)
+          assert.match(yield* output("write", file, nobody), written)
+          assert.match(yield* output("write", old, nobody), written)
           permit(0o555, 0o444)
-          assert.match(yield* attempt, /^failed .*no permission to write in .*, which SQLite needs even to read it/)
-          fs.chmodSync(path.dirname(file), 0o777)
+          assert.match(
+            yield* output("write", file, nobody),
+            /^failed .*no permission to write in .*, which SQLite needs even to read it/
+          )
+          assert.match(yield* output("write", old, nobody), written)
           permit(0o777, 0o000)
-          assert.match(yield* attempt, /^failed .*"reason":"unavailable".*no permission to read it/)
+          assert.match(
+            yield* output("write", file, nobody),
+            /^failed .*"reason":"unavailable".*no permission to read it/
+          )
         }))
     })
 
@@ -607,11 +650,13 @@ export const suite = (driver: "node:sqlite" | "libsql") =>
       it.scoped("takes a name literally, whatever is in it", () =>
         Effect.gen(function*() {
           const directory = yield* folder
+          const before = process.cwd()
+          yield* Effect.addFinalizer(() => Effect.sync(() => process.chdir(before)))
+          process.chdir(directory)
           const name = "file:we ird?mode=ro#%25é'.db"
           for (const readonly of [false, true]) {
-            const sql = yield* open(path.join(directory, name), { readonly })
-            if (!readonly)
-              yield* sql`CREATE TABLE t (v)`
+            const sql = yield* open(name, { readonly })
+            if (!readonly) yield* sql`CREATE TABLE t (v)`
             else assert.strictEqual(yield* reasonOf(sql`INSERT INTO t (v) VALUES (1)`), "readOnly")
           }
           assert.include(fs.readdirSync(directory), name)

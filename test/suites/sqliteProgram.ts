@@ -32,6 +32,14 @@ const verbs: Record<string, (sql: SqlClient.SqlClient) => Effect.Effect<unknown,
     )),
   /** Makes a table if it is not there, as a program does that starts. */
   start: (sql) => sql.withTransaction(sql`CREATE TABLE IF NOT EXISTS started (id INTEGER PRIMARY KEY)`),
+  /** Makes a database that is not in WAL mode. */
+  old: (sql) =>
+    Effect.gen(function*() {
+      yield* sql`CREATE TABLE counter (n INTEGER)`
+      yield* sql`INSERT INTO counter (n) VALUES (0)`
+      yield* sql`CREATE TABLE log (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT)`
+      yield* sql`PRAGMA journal_mode = DELETE`
+    }),
   /** Reads, then writes. */
   write: (sql) =>
     Effect.gen(function*() {

@@ -109,7 +109,8 @@ const iterate = (
           const rows = database.prepare(sql).iterate(params.map(bind), bigIntegers)
           return { rows, first: next(rows) }
         })),
-      ({ rows }) => Effect.sync(() => rows.return?.())
+      // Nothing has to be ended in a database that is closed by now.
+      ({ rows }) => Effect.catchAll(Effect.try(() => rows.return?.()), () => Effect.void)
     ),
     ({ first, rows }) => {
       const following = run(sql, () => next(rows))

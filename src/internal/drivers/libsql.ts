@@ -1,6 +1,8 @@
 /**
- * `libsql`: prebuilt, for Node 20, which has no SQLite of its own. It aborts the process on a boolean parameter and on a
- * NUL in a file name and reads integers beyond 2^53 as other numbers: none of these happens here.
+ * `libsql`: prebuilt, for Node 20, which has no SQLite of its own. It aborts the process on a boolean parameter, on a
+ * NUL in a file name and on the use of a closed database, and reads integers beyond 2^53 as other numbers: none of these
+ * happens here. Two faults remain: text that is not UTF-8 aborts the process when it is read, and text is cut at a NUL.
+ * Neither can be written here; who reads what others may have written reads it as a BLOB.
  */
 import { pathToFileURL } from "node:url"
 import { classify } from "../dialects/sqliteErrors.ts"
@@ -20,7 +22,7 @@ export const make = (Libsql: Libsql): Driver => ({
     const database: Database = new Libsql(options.readonly ? `${pathToFileURL(filename).href}?mode=ro` : filename)
     return {
       prepare: (sql) => statement(database, database.prepare(sql), sql),
-      isInTransaction: () => database.inTransaction,
+      isInTransaction: () => database.open && database.inTransaction,
       close: () => void database.close()
     }
   }
@@ -28,7 +30,13 @@ export const make = (Libsql: Libsql): Driver => ({
 
 const statement = (database: Database, prepared: Prepared, sql: string): Statement => {
   const isReader = prepared.reader
-  const as = (arrays: boolean) => (isReader ? prepared.raw(arrays) : prepared).safeIntegers()
+  const assertOpen = () => {
+    if (!database.open) throw new Error("the database is closed")
+  }
+  const as = (arrays: boolean) => {
+    assertOpen()
+    return (isReader ? prepared.raw(arrays) : prepared).safeIntegers()
+  }
   // A statement that finds the database locked is not reset but stays in progress, and until it is collected as garbage
   // every COMMIT fails. Run again where it must not write, it ends.
   const ending = <A>(params: ReadonlyArray<Value>, run: (params: ReadonlyArray<Value>) => A): A => {
@@ -58,12 +66,15 @@ const statement = (database: Database, prepared: Prepared, sql: string): Stateme
       const rows = as(false).iterate(params)
       let isEnded = false
       try {
-        for (const row of rows) yield converted(row, bigIntegers)
+        for (const row of rows) {
+          yield converted(row, bigIntegers)
+          assertOpen()
+        }
         isEnded = true
       } finally {
         // It cannot end an iteration, which would hold its snapshot until the garbage collector comes: an interrupted
         // one ends itself at its next step.
-        if (!isEnded) {
+        if (!isEnded && database.open) {
           database.interrupt?.()
           drain(rows)
         }

@@ -15,7 +15,7 @@ export const load = (): Driver | undefined => {
       const database = new sqlite.DatabaseSync(filename, { readOnly: options.readonly })
       return {
         prepare: (sql) => make(database.prepare(sql)),
-        isInTransaction: () => database.isTransaction,
+        isInTransaction: () => database.isOpen && database.isTransaction,
         close: () => database.close()
       }
     }
