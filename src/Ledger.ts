@@ -121,7 +121,8 @@ const birthName = "birth"
 
 const encoder = new TextEncoder()
 
-const keyFileOf = (options: Options): string => options.keyFile ?? `${options.path}.key`
+// Beside the folder, however its path is written.
+const keyFileOf = (options: Options): string => options.keyFile ?? `${options.path.replace(/(?<=[^/])\/+$/, "")}.key`
 
 /** How a ledger's index is written as a message id: big-endian, without leading zero bytes, one byte at least. */
 export const packIndex = (index: number): Uint8Array => {

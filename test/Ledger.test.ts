@@ -215,6 +215,13 @@ describe("the key", () => {
     ])
   })
 
+  it("stands beside the folder, however its path is written", async () => {
+    const ledger = fresh()
+    await run(Ledger.init({ path: `${ledger}//` }))
+    assert.isTrue((await fs.stat(`${ledger}.key`)).isFile())
+    await run(health(ledger))
+  })
+
   it("can stand elsewhere", async () => {
     const ledger = fresh()
     const keyFile = path.join(root, "keys", "of the ledger", "signing.pem")

@@ -45,6 +45,7 @@ const idsIn = (ledger: string) =>
   Effect.gen(function*() {
     const reader = yield* Ledger.read(ledger)
     assert.deepStrictEqual(Chunk.toReadonlyArray(yield* Stream.runCollect(reader.findings)), [])
+    assert.isTrue(Either.isRight(reader.remembered))
     const entries = yield* Stream.runCollect(reader.entries(1, Infinity))
     assert.strictEqual(entries.length, reader.checkpoint.size - 1)
     return Chunk.toReadonlyArray(entries).map((entry) => Either.getOrThrow(Envelope.decode(entry.bytes)).id)

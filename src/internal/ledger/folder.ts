@@ -59,10 +59,12 @@ export const together = <A>(
 /** The operations on one ledger's folder. Names are relative to it. */
 export type Folder = Effect.Effect.Success<ReturnType<typeof make>>
 
-export const make = (root: string) =>
+export const make = (given: string) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     const path = yield* Path.Path
+    // Whatever the process changes its working directory to.
+    const root = path.resolve(given)
     const at = (name: string): string => name === "" ? root : path.join(root, name)
     /** Folders that are known to be there, and on the disk. */
     const known = new Set<string>()
@@ -160,11 +162,13 @@ export const make = (root: string) =>
 
       /** Removes files or folders that are needed no more; what stays does no harm. */
       removeAll: (names: ReadonlyArray<string>): Effect.Effect<void> =>
-        Effect.forEach(names, (name) =>
-          Effect.catchAll(
+        Effect.forEach(names, (name) => {
+          known.delete(name)
+          return Effect.catchAll(
             fs.remove(at(name), { recursive: true, force: true }),
             (error) => Effect.logDebug("a file that is needed no more could not be removed", error)
-          ), { discard: true }),
+          )
+        }, { discard: true }),
 
       /**
        * Reads the file of a tile in a tree of some size: the partial one, or the full one that it has become. Content of
