@@ -659,6 +659,9 @@ export const rememberedHead = (
 const remembered = (folder: folders.Folder): Effect.Effect<Head | undefined, LedgerError> =>
   Effect.zipRight(folder.identity(mapName), maps.readHead(folder.at(mapName)))
 
+/** So many tiles of 8 KiB are kept for the next proof. */
+const maxCachedTiles = 64
+
 /** Reads a ledger as it is at this moment. Needs no key. */
 export const read = (path: string): Effect.Effect<Reader, LedgerError, FileSystem.FileSystem | Path.Path> =>
   Effect.gen(function*() {
@@ -668,12 +671,25 @@ export const read = (path: string): Effect.Effect<Reader, LedgerError, FileSyste
     const memory = yield* Effect.either(remembered(folder))
     const checkpoint = yield* readCheckpoint(folder, verifier)
 
+    // Proofs about neighbouring entries go through the same tiles, and no tile of a checkpoint ever changes.
+    const cache = new Map<string, ReadonlyArray<Uint8Array>>()
+    const tileAt = (level: number, index: number): Effect.Effect<ReadonlyArray<Uint8Array>, LedgerError> => {
+      const name = `${level}/${index}`
+      const known = cache.get(name)
+      return known === undefined
+        ? Effect.tap(folder.readTile({ level, index }, checkpoint.size), (hashes) => {
+          const [oldest] = cache.keys()
+          if (cache.size === maxCachedTiles && oldest !== undefined) cache.delete(oldest)
+          cache.set(name, hashes)
+        })
+        : Effect.succeed(known)
+    }
     const nodeAt = (node: merkle.Node): Effect.Effect<Uint8Array, LedgerError> => {
       const level = Math.floor(node.height / 8)
       const width = 2 ** (node.height % 8)
       const from = node.index * width
       return Effect.map(
-        folder.readTile({ level, index: Math.floor(from / tiles.tileWidth) }, checkpoint.size),
+        tileAt(level, Math.floor(from / tiles.tileWidth)),
         (hashes) => merkle.root(hashes.slice(from % tiles.tileWidth, from % tiles.tileWidth + width))
       )
     }

@@ -190,12 +190,12 @@ export const make = (given: string) =>
         const full = tiles.fullPathOf(tile)
         const partial = tiles.pathOf({ ...tile, width })
         const isMissing = (error: LedgerError) => error.reason === "missing"
-        const gone = new LedgerError({ reason: "corrupt", path: at(partial), problem: "is gone" })
+        const gone = () => new LedgerError({ reason: "corrupt", path: at(partial), problem: "is gone" })
         return width === tiles.tileWidth
-          ? Effect.catchIf(from(full, width), isMissing, () => Effect.fail(gone))
+          ? Effect.catchIf(from(full, width), isMissing, gone)
           : from(partial, width).pipe(
             Effect.catchIf(isMissing, () => from(full, tiles.tileWidth)),
-            Effect.catchIf(isMissing, () => Effect.fail(gone))
+            Effect.catchIf(isMissing, gone)
           )
       }
     }
