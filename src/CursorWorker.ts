@@ -167,7 +167,7 @@ export const session = (
             : Math.min(Math.max(rows * 2, 1), config.pageRows)
           return progress
         }
-        if (!attempt.isSent && attempt.outage !== undefined) {
+        if (!attempt.isSuspicious && attempt.outage !== undefined) {
           return { ...progress, ...(yield* held(permit, attempt.outage)) }
         }
         return { ...progress, ...(yield* lose(permit, isSingleFile, attempt.outage)) }

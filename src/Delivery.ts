@@ -25,8 +25,8 @@ export interface Attempt {
   readonly checkpoint: Published["checkpoint"]
   /** Why the log did not answer, if it did not. */
   readonly outage: PublisherError | undefined
-  /** Whether the rows were sent at all: what was not sent cannot have been lost by one of them. */
-  readonly isSent: boolean
+  /** Whether one of the rows may be why there was no answer: they were on their way, and the log itself did not fail. */
+  readonly isSuspicious: boolean
 }
 
 interface Ready {
@@ -45,7 +45,7 @@ const prepare = (stream: string, lane: Lane, row: Row): Either.Either<Ready, Unf
     : Either.left({ row, reason: "altered", error: `the row says lane ${row.lane}, but it was pending in ${lane}` })
 
 const silence = new PublisherError({
-  reason: "unavailable",
+  reason: "lost",
   problem: "the log did not answer within the publish deadline"
 })
 
@@ -69,7 +69,7 @@ export const attempt = (lane: Lane, page: ReadonlyArray<Row>): Effect.Effect<Att
         unknown: [],
         checkpoint: undefined,
         outage: undefined,
-        isSent: false
+        isSuspicious: false
       }
     }
     const signed = yield* signer.sign(ready.map(({ encoded }) => encoded))
@@ -93,7 +93,7 @@ export const attempt = (lane: Lane, page: ReadonlyArray<Row>): Effect.Effect<Att
         unknown: ready.map(({ row }) => row),
         checkpoint: undefined,
         outage: published.left,
-        isSent: false
+        isSuspicious: false
       }
     }
     const { checkpoint, outage, outcomes } = published.right
@@ -119,7 +119,8 @@ export const attempt = (lane: Lane, page: ReadonlyArray<Row>): Effect.Effect<Att
           unknown.push(row)
       }
     }
-    return { topic, delivered, refused, unknown, checkpoint, outage, isSent: true }
+    const isSuspicious = unknown.length > 0 && (outage === undefined || outage.reason === "lost")
+    return { topic, delivered, refused, unknown, checkpoint, outage, isSuspicious }
   })
 
 /** Fails with what is wrong with the log, a silence included. */

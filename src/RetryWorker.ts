@@ -99,7 +99,7 @@ export const session: Effect.Effect<Session, never, Repository | Publisher | Cir
           yield* breaker.succeeded(permit)
           return yield* settle(claim, { ...settlement, returned: [] })
         }
-        const health = attempt.isSent ? yield* Effect.either(Delivery.health(claim.lane)) : undefined
+        const health = attempt.isSuspicious ? yield* Effect.either(Delivery.health(claim.lane)) : undefined
         const outage = health === undefined ? attempt.outage : health._tag === "Left" ? health.left : undefined
         if (outage !== undefined) {
           yield* breaker.failed(permit)

@@ -104,7 +104,7 @@ const failureOf = (
     default:
       return outage ??
         new PublisherError({
-          reason: "unavailable",
+          reason: "lost",
           problem: `the log did not answer for operation ${id}; it may hold it: append it again with the same id`
         })
   }

@@ -101,21 +101,22 @@ export class LeaseLost extends Schema.TaggedError<LeaseLost>("effect-trustlog/Le
 /**
  * The log as a whole cannot take records now.
  *
- * - `unavailable`: down, hung, full, or out of reach
+ * - `unavailable`: down, full, or out of reach
+ * - `lost`: the connection, or the answer, was lost while records were on their way; one of them may be the cause
  * - `misconfigured`: it answers, but not to us (credentials, topic, TLS)
  * - `untrusted`: it does not agree with what it told us before, and refuses to go on (a restored or foreign ledger)
  */
 export class PublisherError extends Schema.TaggedError<PublisherError>("effect-trustlog/PublisherError")(
   "PublisherError",
   {
-    reason: Schema.Literal("unavailable", "misconfigured", "untrusted"),
+    reason: Schema.Literal("unavailable", "lost", "misconfigured", "untrusted"),
     problem: Schema.String,
     cause: Schema.optional(Schema.Defect)
   }
 ) {
   /** Whether waiting may cure it. Nothing of a record's attempts is used up in either case. */
   get isRetryable(): boolean {
-    return this.reason === "unavailable"
+    return this.reason === "unavailable" || this.reason === "lost"
   }
   override get message(): string {
     return this.problem

@@ -141,6 +141,21 @@ describe("delivery", () => {
   )
 
   test(
+    "a row whose text is no UTF-8 harms neither the process nor its neighbours, and is a dead letter",
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const repository = yield* Repository
+      yield* appended(3)
+      yield* sql`UPDATE operation SET actor = CAST(x'ff41fe' AS TEXT) WHERE position = 1`
+      yield* sql`UPDATE operation SET payload = 'a' || char(0) || 'b' WHERE position = 2`
+      yield* run(yield* begin())
+      assert.deepStrictEqual(yield* held, [3])
+      const letters = yield* repository.deadLetters({ after: 0, limit: 9 })
+      assert.deepStrictEqual(letters.map((letter) => letter.reason), ["altered", "altered"])
+    })
+  )
+
+  test(
     "rows that appear behind the cursor are found by the next derivation, and counted as late",
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient

@@ -39,7 +39,7 @@ export class Control extends Context.Tag("effect-trustlog/Publisher/Memory/Contr
   readonly answerOnly: (count: number) => Effect.Effect<void>
 }>() {}
 
-const lost = new PublisherError({ reason: "unavailable", problem: "the connection to the log was lost" })
+const lost = new PublisherError({ reason: "lost", problem: "the connection to the log was lost" })
 
 const encoder = new TextEncoder()
 

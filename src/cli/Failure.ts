@@ -81,6 +81,7 @@ const ofLedger: Record<LedgerError["reason"], number> = {
 
 const ofPublisher: Record<PublisherError["reason"], number> = {
   unavailable: exitCode.found,
+  lost: exitCode.found,
   misconfigured: exitCode.usage,
   untrusted: exitCode.unavailable
 }

@@ -48,7 +48,7 @@ export const checkLog: Effect.Effect<void, PublisherError, Publisher> = Effect.g
   for (const kind of ["operation", "record"]) {
     yield* Effect.catchIf(
       publisher.health(topicOf(Lane.make(kind))),
-      (error) => error.reason === "unavailable",
+      (error) => error.isRetryable,
       (error) => Effect.logWarning(`the log is out: ${error.message}`)
     )
   }

@@ -81,9 +81,13 @@ export const row = (r: OperationRow): Row => ({
 
 const decoder = new TextDecoder()
 
+/** A row of which a dialect's `exactly` has made one value. */
+export interface Exact {
+  readonly exact: Uint8Array | string
+}
+
 /** Reads what a dialect's `exactly` gives. */
-export const exactly = <A>(value: Uint8Array | string): A =>
-  JSON.parse(typeof value === "string" ? value : decoder.decode(value))
+export const exactly = <A>({ exact }: Exact): A => JSON.parse(typeof exact === "string" ? exact : decoder.decode(exact))
 
 /** The columns of a new row. */
 export const toRow = (

@@ -69,7 +69,7 @@ describe("the control of the log in memory", () => {
             "Unknown",
             "Unknown"
           ])
-          assert.strictEqual(published.outage?.reason, "unavailable")
+          assert.strictEqual(published.outage?.reason, "lost")
           yield* publisher.health(topic)
         }
         assert.deepStrictEqual((yield* control.held).map((held) => held.message.id), [idOf(0), idOf(0)])

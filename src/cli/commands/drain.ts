@@ -36,7 +36,7 @@ const work = (budget: Duration.Duration | undefined, json: boolean) =>
         : `left: ${Output.count(pending)} pending, ${Output.count(retrying)} to be tried again later, ` +
           `${Output.counted(dead, "dead letter")}`
     ])
-    if (outage?.reason === "unavailable")
+    if (outage?.isRetryable === true)
       yield* Output.note(`the log is out: ${outage.message}`)
     else if (outage !== undefined)
       return yield* outage

@@ -36,11 +36,14 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
 
   const existing = (ids: ReadonlyArray<string>) =>
     Effect.map(
-      sql<rows.OperationRow & { readonly is_promoted: number }>`SELECT ${context.columns},
-          CASE WHEN m.position IS NULL THEN 0 ELSE 1 END AS is_promoted
+      sql<rows.Exact>`SELECT ${context.row({ is_promoted: "CASE WHEN m.position IS NULL THEN 0 ELSE 1 END" })}
         FROM ${operation} o LEFT JOIN ${promotion} m ON m.position = o.position
         WHERE ${dialect.isOneOf("o.id", ids)}`,
-      (found) => new Map(found.map((r) => [r.id, { ...rows.row(r), isPromoted: Number(r.is_promoted) === 1 }]))
+      (found) =>
+        new Map(found.map((r) => {
+          const stored = rows.exactly<rows.OperationRow & { readonly is_promoted: number }>(r)
+          return [stored.id, { ...rows.row(stored), isPromoted: Number(stored.is_promoted) === 1 }]
+        }))
     )
 
   const insertPending = (entries: ReadonlyArray<Pending>) =>

@@ -82,8 +82,11 @@ export const make = (
     retry: table("trustlog_retry"),
     receipt: table("trustlog_receipt"),
     promotion: table("trustlog_promotion"),
-    /** The columns of `operation o` that make a row. */
-    columns: sql.literal(operationColumns.map((name) => `o.${name}`).join(", ")),
+    /** The columns of `operation o` that make a row, and others, as one value that `rows.exactly` reads. */
+    row: (others: Readonly<Record<string, string>> = {}) =>
+      sql`${
+        dialect.exactly({ ...Object.fromEntries(operationColumns.map((name) => [name, `o.${name}`])), ...others })
+      } AS exact`,
     /** The size of a row of `operation o`; plain SQL may have left it out. */
     bytes: sql.literal(
       "CASE WHEN o.content_hash IS NULL THEN COALESCE(LENGTH(o.payload), 0) ELSE o.payload_bytes END"

@@ -43,8 +43,7 @@ export const make = (context: Context, losses: Losses, receipts: Receipts): Pick
         Effect.gen(function*() {
           const lane = yield* fence(lease)
           if (Number(lane.paused) === 1) return { rows: [], isFull: false, isPaused: true }
-          const found = yield* sql<rows.OperationRow & { readonly total: number }>`SELECT ${context.columns}, b.total
-            FROM (
+          const found = yield* sql<rows.Exact & { readonly total: number }>`SELECT ${context.row()}, b.total FROM (
               SELECT s.position, SUM(s.bytes) OVER (ORDER BY s.position) - s.bytes AS before,
                 count(*) OVER () AS total
               FROM (
@@ -56,7 +55,7 @@ export const make = (context: Context, losses: Losses, receipts: Receipts): Pick
             ) b JOIN ${context.operation} o ON o.position = b.position
             WHERE b.before < ${maxBytes} ORDER BY b.position`
           return {
-            rows: found.map(rows.row),
+            rows: found.map((r) => rows.row(rows.exactly(r))),
             isFull: found.length === limit || found.length < Number(found[0]?.total ?? 0),
             isPaused: false
           }

@@ -26,30 +26,25 @@ const receiptColumns = [
 export const make = (context: Context): Repository["Type"]["evidence"] => {
   const { cursor, dialect, operation, pending, promotion, query, receipt, retry, sql } = context
 
-  interface Exact {
-    readonly exact: Uint8Array | string
-  }
-
   const accounted = sql`SELECT ${
-    dialect.exactly({
-      ...Object.fromEntries(rows.operationColumns.map((name) => [name, `o.${name}`])),
+    context.row({
       is_pending: "CASE WHEN p.position IS NULL THEN 0 ELSE 1 END",
       retry_state: "r.state",
       retry_lane: "r.lane",
       is_promoted: "CASE WHEN m.position IS NULL THEN 0 ELSE 1 END"
     })
-  } AS exact FROM ${operation} o
+  } FROM ${operation} o
     LEFT JOIN ${pending} p ON p.position = o.position AND p.lane = o.lane
     LEFT JOIN ${retry} r ON r.position = o.position
     LEFT JOIN ${promotion} m ON m.position = o.position`
 
-  const readAccounted = ({ exact }: Exact) => rows.accounted(rows.exactly(exact))
+  const readAccounted = (r: rows.Exact) => rows.accounted(rows.exactly(r))
 
   const those = (column: string, values: ReadonlyArray<number> | ReadonlyArray<string>) =>
     query(
       "reading operations",
       Effect.map(
-        sql<Exact>`${accounted} WHERE ${dialect.isOneOf(column, values)}`,
+        sql<rows.Exact>`${accounted} WHERE ${dialect.isOneOf(column, values)}`,
         (found) => found.map(readAccounted)
       )
     )
@@ -61,7 +56,7 @@ export const make = (context: Context): Repository["Type"]["evidence"] => {
       query(
         "reading operations",
         Effect.map(
-          sql<Exact>`${accounted} WHERE o.position > ${after} ORDER BY o.position LIMIT ${limit}`,
+          sql<rows.Exact>`${accounted} WHERE o.position > ${after} ORDER BY o.position LIMIT ${limit}`,
           (found) => found.map(readAccounted)
         )
       ),
@@ -73,31 +68,31 @@ export const make = (context: Context): Repository["Type"]["evidence"] => {
       query(
         "reading receipts",
         Effect.map(
-          sql<Exact & { readonly leaves: Uint8Array }>`SELECT leaves, ${
+          sql<rows.Exact & { readonly leaves: Uint8Array }>`SELECT leaves, ${
             dialect.exactly(Object.fromEntries(receiptColumns.map((name) => [name, name])))
           } AS exact
             FROM ${receipt} WHERE lane = ${lane} AND sequence > ${after} ORDER BY sequence LIMIT ${limit}`,
-          (found) => found.map(({ exact, leaves }) => rows.receipt({ ...rows.exactly<rows.ReceiptRow>(exact), leaves }))
+          (found) => found.map((r) => rows.receipt({ ...rows.exactly<rows.ReceiptRow>(r), leaves: r.leaves }))
         )
       ),
 
     heads: query(
       "reading the lanes",
       Effect.gen(function*() {
-        const lanes = yield* sql<Exact>`SELECT ${
+        const lanes = yield* sql<rows.Exact>`SELECT ${
           dialect.exactly({ lane: "substr(name, 6)", value: "value", delivered: "delivered" })
         } AS exact FROM ${cursor} WHERE name LIKE 'lane/%'`
-        const receipted = yield* sql<Exact>`SELECT ${dialect.exactly({ lane: "lane" })} AS exact
+        const receipted = yield* sql<rows.Exact>`SELECT ${dialect.exactly({ lane: "lane" })} AS exact
           FROM ${receipt} GROUP BY lane`
         const heads = new Map<string, LaneHead>()
-        for (const { exact } of receipted) {
-          const { lane } = rows.exactly<{ readonly lane: string }>(exact)
+        for (const r of receipted) {
+          const { lane } = rows.exactly<{ readonly lane: string }>(r)
           heads.set(lane, { lane, head: null, delivered: 0 })
         }
-        for (const { exact } of lanes) {
+        for (const r of lanes) {
           const { delivered, lane, value } = rows.exactly<
             { readonly lane: string; readonly value: string | null; readonly delivered: number }
-          >(exact)
+          >(r)
           heads.set(lane, { lane, head: value, delivered: Number(delivered) })
         }
         return Array.from(heads.values())
@@ -108,7 +103,7 @@ export const make = (context: Context): Repository["Type"]["evidence"] => {
       query(
         "looking for orphans",
         Effect.map(
-          sql<Exact>`SELECT ${dialect.exactly({ position: "s.position", table: "s.kind" })} AS exact FROM (
+          sql<rows.Exact>`SELECT ${dialect.exactly({ position: "s.position", table: "s.kind" })} AS exact FROM (
               SELECT p.position, 'pending' AS kind FROM ${pending} p
                 LEFT JOIN ${operation} o ON o.position = p.position AND o.lane = p.lane WHERE o.position IS NULL
               UNION ALL
@@ -118,7 +113,7 @@ export const make = (context: Context): Repository["Type"]["evidence"] => {
               SELECT m.position, 'promotion' FROM ${promotion} m
                 LEFT JOIN ${operation} o ON o.position = m.position WHERE o.position IS NULL
             ) s LIMIT ${limit}`,
-          (found) => found.map(({ exact }) => rows.exactly<Orphan>(exact))
+          (found) => found.map((r) => rows.exactly<Orphan>(r))
         )
       )
   }

@@ -19,13 +19,22 @@ export const make = (context: Context, receipts: Receipts): Pick<
   | "deadLetter"
   | "replay"
 > => {
-  const { columns, cursor, dialect, laneRow, later, now, operation, pending, query, retry, sql, transact } = context
+  const { cursor, dialect, laneRow, later, now, operation, pending, query, retry, sql, transact } = context
 
   const isHeld = sql`EXISTS (SELECT 1 FROM ${cursor} c WHERE c.name = 'lane/' || r.lane
     AND (c.paused = 1 OR c.breaker = 'open'))`
 
-  const deadLetters = sql`SELECT ${columns}, r.attempts, r.reason, r.error, r.first_failed_at, r.last_failed_at
-    FROM ${retry} r JOIN ${operation} o ON o.position = r.position WHERE r.state = 'dead'`
+  const deadLetters = sql`SELECT ${
+    context.row({
+      attempts: "r.attempts",
+      reason: "r.reason",
+      error: "r.error",
+      first_failed_at: "r.first_failed_at",
+      last_failed_at: "r.last_failed_at"
+    })
+  } FROM ${retry} r JOIN ${operation} o ON o.position = r.position WHERE r.state = 'dead'`
+
+  const readDeadLetter = (r: rows.Exact) => rows.deadLetter(rows.exactly(r))
 
   return {
     claimRetries: ({ excluded, limit, maxBytes, timeToLive }) =>
@@ -46,7 +55,8 @@ export const make = (context: Context, receipts: Receipts): Pick<
           const which = isAlone
             ? sql`r.position = ${first.position}`
             : sql`r.lane = ${first.lane} AND ${isDue} AND r.reason <> 'suspect' AND r.claim_until IS NULL`
-          const due = yield* sql<rows.RetryRow>`SELECT ${columns}, b.attempts, b.reason, b.is_lapsed FROM (
+          const due = yield* sql<rows.Exact & { readonly position: number }>`SELECT b.position,
+              ${context.row({ attempts: "b.attempts", reason: "b.reason", is_lapsed: "b.is_lapsed" })} FROM (
               SELECT s.*, SUM(s.bytes) OVER (ORDER BY s.next_attempt_at, s.position) - s.bytes AS before FROM (
                 SELECT r.position, r.next_attempt_at, r.attempts, r.reason, ${context.bytes} AS bytes,
                   CASE WHEN r.claim_until IS NULL THEN 0 ELSE 1 END AS is_lapsed
@@ -61,7 +71,7 @@ export const make = (context: Context, receipts: Receipts): Pick<
           yield* sql`UPDATE ${retry} SET claim_token = ${token}, claim_until = ${until}, next_attempt_at = ${until}
             ${isAlone ? sql`, reason = 'suspect'` : sql``}
             WHERE ${dialect.isOneOf("position", due.map((r) => Number(r.position)))}`
-          return { lane: rows.lane(first.lane), token, rows: due.map(rows.retry) }
+          return { lane: rows.lane(first.lane), token, rows: due.map((r) => rows.retry(rows.exactly(r))) }
         })
       ),
 
@@ -127,8 +137,8 @@ export const make = (context: Context, receipts: Receipts): Pick<
       query(
         "listing dead letters",
         Effect.map(
-          sql<rows.DeadLetterRow>`${deadLetters} AND r.position > ${after} ORDER BY r.position LIMIT ${limit}`,
-          (found) => found.map(rows.deadLetter)
+          sql<rows.Exact>`${deadLetters} AND r.position > ${after} ORDER BY r.position LIMIT ${limit}`,
+          (found) => found.map(readDeadLetter)
         )
       ),
 
@@ -136,8 +146,8 @@ export const make = (context: Context, receipts: Receipts): Pick<
       query(
         "looking up a dead letter",
         Effect.map(
-          sql<rows.DeadLetterRow>`${deadLetters} AND o.id = ${id}`,
-          ([found]) => found === undefined ? undefined : rows.deadLetter(found)
+          sql<rows.Exact>`${deadLetters} AND o.id = ${id}`,
+          ([found]) => found === undefined ? undefined : readDeadLetter(found)
         )
       ),
 
@@ -145,8 +155,8 @@ export const make = (context: Context, receipts: Receipts): Pick<
       transact(
         "replaying dead letters",
         Effect.gen(function*() {
-          const found = (yield* sql<rows.DeadLetterRow>`${deadLetters} AND ${dialect.isOneOf("o.id", ids)}`)
-            .map(rows.deadLetter)
+          const found = (yield* sql<rows.Exact>`${deadLetters} AND ${dialect.isOneOf("o.id", ids)}`)
+            .map(readDeadLetter)
           const positions = found.map((letter) => letter.position)
           yield* sql`INSERT INTO ${pending} (lane, position) SELECT lane, position FROM ${retry}
             WHERE ${dialect.isOneOf("position", positions)}`
