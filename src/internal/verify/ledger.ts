@@ -46,6 +46,9 @@ export interface Witness {
 /** So much of the ledger is kept for the next look at it. */
 const maxCached = { bundles: 64, bytes: 16 * 1024 * 1024 } as const
 
+/** So many entries are looked up in the map at once. */
+const askedAtOnce = 500
+
 interface Bundle {
   readonly entries: Either.Either<ReadonlyArray<Uint8Array>, LedgerError>
   readonly bytes: number
@@ -108,15 +111,22 @@ export const make = (
           return root
         })
 
-    /** Asks the map for entries that the ledger holds. */
-    const compareWithMap = (entries: ReadonlyArray<maps.Mapped>) =>
+    /** Entries of the ledger that the map is still to be asked for: those of many small receipts at once. */
+    let due: Array<maps.Mapped> = []
+    const ask = (entry: maps.Mapped): void => {
+      if (entry.index < known) due.push(entry)
+    }
+    const compareWithMap = (atLeast: number) =>
       Effect.gen(function*() {
-        const due = entries.filter((entry) => entry.index < known)
-        if (due.length === 0 || Either.isLeft(map)) return
-        const found = yield* Effect.either(map.right.view(map.right.find(due)))
+        if (due.length < atLeast) return
+        const entries = due
+        due = []
+        if (Either.isLeft(map)) return
+        // A map that cannot be read is found when its size is compared.
+        const found = yield* Effect.either(map.right.view(map.right.find(entries)))
         if (Either.isLeft(found)) return
         const byKey = new Map(found.right.map((row) => [row.key, row]))
-        for (const [key, entry] of due.entries()) {
+        for (const [key, entry] of entries.entries()) {
           const row = byKey.get(key)
           // The first entry of an id stays the one that the map names.
           if (row !== undefined && row.position < entry.index) continue
@@ -139,7 +149,6 @@ export const make = (
             )
           }
         }
-        const mapped: Array<maps.Mapped> = []
         for (const leaf of leaves) {
           const index = Ledger.unpackIndex(leaf.messageId)
           if (index === undefined || index >= head.size) {
@@ -161,10 +170,10 @@ export const make = (
           }
           const entry = entries.right[index % tileWidth]
           if (entry !== undefined && isOf(stream, leaf, entry)) {
-            mapped.push({ stream, id: leaf.id, index, contentHash: leaf.contentHash })
+            ask({ stream, id: leaf.id, index, contentHash: leaf.contentHash })
           } else findings.altered.add(leaf.id, `entry ${index} of the ledger is not what ${name} says was delivered`)
         }
-        yield* compareWithMap(mapped)
+        yield* compareWithMap(askedAtOnce)
       })
 
     /** An entry that no receipt names: of another database, without a row, on its way, or nobody's. */
@@ -190,7 +199,6 @@ export const make = (
 
     const judgeUnclaimed = (first: number, bundle: ReadonlyArray<Uint8Array>) =>
       Effect.gen(function*() {
-        const mapped: Array<maps.Mapped> = []
         const ours: Array<readonly [index: number, claim: Claim]> = []
         for (const [i, bytes] of bundle.entries()) {
           const index = first + i
@@ -206,10 +214,10 @@ export const make = (
             findings.surplus.add(`entry/${index}`, "is no record of any database")
             continue
           }
-          mapped.push({ ...claim, index })
+          ask({ ...claim, index })
           if (claim.stream === stream && claim.isStored && index < settled) ours.push([index, claim])
         }
-        yield* compareWithMap(mapped)
+        yield* compareWithMap(askedAtOnce)
         if (ours.length === 0) return
         const found = yield* repository.evidence.operationsOf(ours.map(([, claim]) => claim.id))
         const byId = new Map(found.map((row) => [String(row.id), row]))
@@ -217,8 +225,9 @@ export const make = (
       })
 
     const compareMapSize = Effect.gen(function*() {
-      if (Either.isLeft(map)) return
-      const counted = yield* Effect.either(map.right.view(Effect.all([map.right.count(known), map.right.head])))
+      const counted = yield* Effect.either(
+        Effect.flatMap(map, ({ count, head, view }) => view(Effect.all([count(known), head])))
+      )
       if (Either.isLeft(counted)) {
         findings.altered.add("map", `cannot be read: ${counted.left.problem}`)
         return
@@ -258,6 +267,7 @@ export const make = (
             yield* progress(entries.right.length)
           }
         }
+        yield* compareWithMap(1)
         // What is wrong already would only be said once more.
         if (isIntact) yield* compareMapSize
       })

@@ -6,13 +6,19 @@ import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
 import { Lane } from "../../Operation.ts"
 import * as Receipt from "../../Receipt.ts"
-import type { LaneHead } from "../../Repository.ts"
+import type { Accounted, LaneHead } from "../../Repository.ts"
 import type { Case, Witness } from "./ledger.ts"
 import * as rows from "./row.ts"
 
 /** How many receipts, and how many rows, are in memory at once. */
 const pageReceipts = 32
 const pageRows = 500
+
+/** What a receipt says of one record. */
+interface Claim {
+  readonly receipt: Receipt.Receipt
+  readonly leaf: Receipt.Leaf
+}
 
 /** What a lane's receipts have shown so far. */
 interface Chain {
@@ -37,36 +43,44 @@ export const examine = (
     const { altered, missing, surplus } = findings
     let hasLedger = false
 
-    const compareRows = (receipt: Receipt.Receipt, leaves: ReadonlyArray<Receipt.Leaf>) =>
-      Effect.gen(function*() {
-        const name = nameOf(receipt.lane, receipt.sequence)
-        const found = yield* evidence.operationsAt(leaves.map((leaf) => leaf.position))
+    /** Leaves whose rows are still to be compared: those of many small receipts are looked up at once. */
+    let due: Array<Claim> = []
+    const compareRows = Effect.gen(function*() {
+      while (due.length > 0) {
+        const batch = due.slice(0, pageRows)
+        due = due.slice(pageRows)
+        const found = yield* evidence.operationsAt(batch.map(({ leaf }) => leaf.position))
         const byPosition = new Map(found.map((row) => [row.position, row]))
-        const gone: Array<Receipt.Leaf> = []
-        for (const leaf of leaves) {
-          if (!delivered.add(leaf.position)) {
-            surplus.add(leaf.id, `${name} delivers it, and so does another receipt`)
-            continue
-          }
+        const gone: Array<Claim> = []
+        for (const claim of batch) {
+          const { leaf, receipt } = claim
           const row = byPosition.get(leaf.position)
-          if (row === undefined) {
-            gone.push(leaf)
-            continue
-          }
-          const problem = rows.contradiction(stream, row, leaf, receipt)
-          if (problem !== undefined) altered.add(leaf.id, problem)
-          else if (!rows.isForLog(row)) altered.add(leaf.id, "was delivered, and its row is only stored (DbOnly)")
-          const waits = rows.waits(row)
-          if (waits.length > 0) surplus.add(leaf.id, `was delivered, and is ${waits.join(" and ")} as well`)
+          if (!delivered.add(leaf.position)) {
+            surplus.add(leaf.id, `${nameOf(receipt.lane, receipt.sequence)} delivers it, and so does another receipt`)
+          } else if (row === undefined) gone.push(claim)
+          else judge(row, claim)
         }
-        if (gone.length === 0) return
-        const elsewhere = new Map(
-          (yield* evidence.operationsOf(gone.map((leaf) => leaf.id))).map((row) => [String(row.id), row.position])
-        )
-        for (const leaf of gone) {
+        if (gone.length > 0) yield* lookFor(gone)
+      }
+    })
+
+    const judge = (row: Accounted, { leaf, receipt }: Claim): void => {
+      const problem = rows.contradiction(stream, row, leaf, receipt)
+      if (problem !== undefined) altered.add(leaf.id, problem)
+      else if (!rows.isForLog(row)) altered.add(leaf.id, "was delivered, and its row is only stored (DbOnly)")
+      const waits = rows.waits(row)
+      if (waits.length > 0) surplus.add(leaf.id, `was delivered, and is ${waits.join(" and ")} as well`)
+    }
+
+    const lookFor = (gone: ReadonlyArray<Claim>) =>
+      Effect.gen(function*() {
+        const found = yield* evidence.operationsOf(gone.map(({ leaf }) => leaf.id))
+        const elsewhere = new Map(found.map((row) => [String(row.id), row.position]))
+        for (const { leaf, receipt } of gone) {
           const position = elsewhere.get(leaf.id)
-          if (position === undefined) missing.add(leaf.id, `its row is gone, which ${name} says was delivered`)
-          else {
+          if (position === undefined) {
+            missing.add(leaf.id, `its row is gone, which ${nameOf(receipt.lane, receipt.sequence)} says was delivered`)
+          } else {
             altered.add(leaf.id, `was delivered from position ${leaf.position}, and its row now stands at ${position}`)
             delivered.add(position)
           }
@@ -101,9 +115,8 @@ export const examine = (
           altered.add(name, leaves.left)
           return
         }
-        for (let at = 0; at < leaves.right.length; at += pageRows) {
-          yield* compareRows(receipt, leaves.right.slice(at, at + pageRows))
-        }
+        for (const leaf of leaves.right) due.push({ receipt, leaf })
+        if (due.length >= pageRows) yield* compareRows
         if (receipt.ledger !== null && witness !== undefined) {
           yield* witness.compare(receipt, leaves.right, receipt.ledger)
         }
@@ -149,6 +162,7 @@ export const examine = (
       }
       conclude(chain, head)
     }
+    yield* compareRows
     return hasLedger
   })
 
