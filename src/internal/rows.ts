@@ -2,8 +2,9 @@
  * Rows of the tables as the drivers give them, and what they mean. Numbers may come as text or big integers, depending
  * on the driver. Written by hand because decoding a row through Schema costs more than reading it.
  */
+import * as Brand from "effect/Brand"
 import type { Recorded } from "../Envelope.ts"
-import { type Kind, Lane, OperationId, Timestamp } from "../Operation.ts"
+import type { Kind, Lane, OperationId, Timestamp } from "../Operation.ts"
 import type * as Publisher from "../Publisher.ts"
 import type { Receipt } from "../Receipt.ts"
 import type { Accounted, DeadLetter, Retry, Row } from "../Repository.ts"
@@ -54,17 +55,17 @@ export interface OperationRow {
 }
 
 // A row is taken as it stands, whatever it holds: whether it is what was recorded is decided by its hash.
-const trusted = { disableValidation: true } as const
-
-export const lane = (text: string): Lane => Lane.make(text, trusted)
+export const lane = Brand.nominal<Lane>()
+const operationId = Brand.nominal<OperationId>()
+const timestamp = Brand.nominal<Timestamp>()
 
 export const row = (r: OperationRow): Row => ({
   position: Number(r.position),
-  id: OperationId.make(r.id, trusted),
+  id: operationId(r.id),
   kind: r.kind,
   lane: lane(r.lane),
   strategy: r.strategy,
-  occurredAt: Timestamp.make(r.occurred_at, trusted),
+  occurredAt: timestamp(r.occurred_at),
   actor: r.actor,
   action: r.action,
   target: r.target,

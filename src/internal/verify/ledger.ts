@@ -149,6 +149,8 @@ export const make = (
             )
           }
         }
+        let at: number | undefined
+        let bundle: Bundle | undefined
         for (const leaf of leaves) {
           const index = Ledger.unpackIndex(leaf.messageId)
           if (index === undefined || index >= head.size) {
@@ -163,7 +165,12 @@ export const make = (
             findings.altered.add(leaf.id, `${name} names entry ${index} for it, which is another's`)
             continue
           }
-          const { entries } = yield* bundleAt(Math.floor(index / tileWidth))
+          // An Effect for each leaf would cost more than looking at it.
+          if (bundle === undefined || at !== Math.floor(index / tileWidth)) {
+            at = Math.floor(index / tileWidth)
+            bundle = yield* bundleAt(at)
+          }
+          const { entries } = bundle
           if (Either.isLeft(entries)) {
             findings.missing.add(leaf.id, `entry ${index} of the ledger cannot be read: ${entries.left.problem}`)
             continue
