@@ -42,15 +42,14 @@ export const hold = (
       renewedAt = at
     })
     // One try that fails says nothing; only an epoch that has moved, or a lease that has run out, ends the cycle.
-    const untilLapsed = Schedule.recurWhileEffect((error: LeaseLost | DatabaseError) =>
+    const mayRenew = (error: LeaseLost | DatabaseError) =>
       Effect.map(
         monotonic,
         (now) => error._tag === "DatabaseError" && now - renewedAt < Duration.toMillis(config.lease)
       )
-    )
     yield* renew.pipe(
+      Effect.retry({ while: mayRenew, schedule: Schedule.spaced("250 millis") }),
       Effect.delay(config.leaseRenewal),
-      Effect.retry(Schedule.intersect(untilLapsed, Schedule.spaced("250 millis"))),
       Effect.forever,
       Effect.catchAll((error) =>
         Effect.zipRight(
