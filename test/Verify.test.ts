@@ -406,6 +406,9 @@ const mapStatement = (text: string): Tampering => (world) => mapSql(world, text)
 /** The settled ledger has 380 entries: the birth record, ten of the neighbour's, and ours. */
 const tileFiles = ["tile/0/000", "tile/0/001.p/124", "tile/1/000.p/1", "tile/entries/000", "tile/entries/001.p/124"]
 
+/** Partial tiles of earlier checkpoints, that have receipts. */
+const oldFiles = ["tile/0/001.p/97", "tile/0/001.p/118", "tile/entries/001.p/97", "tile/entries/001.p/118"]
+
 const lineOf = (n: number, change: (line: string) => string) => (bytes: Buffer) =>
   Buffer.from(bytes.toString("utf8").split("\n").map((line, i) => i === n ? change(line) : line).join("\n"))
 
@@ -432,6 +435,18 @@ const ledgerCases: ReadonlyArray<Case> = [
     { what: `${file} is emptied`, tamper: inLedger(file, () => new Uint8Array()), names: [file] },
     { what: `${file} is longer`, tamper: inLedger(file, (bytes) => Buffer.concat([bytes, bytes])), names: [file] },
     { what: `${file} is deleted`, tamper: inLedger(file, () => undefined), names: [file] }
+  ]),
+  ...oldFiles.flatMap((file) => [
+    ...[0, -1].map((offset): Case => ({
+      what: `byte ${offset} of ${file}, of an earlier checkpoint, changes`,
+      tamper: inLedger(file, flip(offset)),
+      names: [file]
+    })),
+    {
+      what: `${file}, of an earlier checkpoint, is emptied`,
+      tamper: inLedger(file, () => new Uint8Array()),
+      names: [file]
+    }
   ]),
   {
     what: "an entry changes, and the operation is named that it was of",
@@ -915,6 +930,22 @@ layer(made, { excludeTestServices: true })("Verify", (it) => {
       const world = yield* worlds.copyOf(before)
       yield* goOn(world)
       yield* restore(before, map)(world)
+      const report = yield* verify(world)
+      assert.strictEqual(report.verdict, "complete", told(report))
+    }))
+
+  it.scoped("what a crash leaves in the folder raises no alarm", () =>
+    Effect.gen(function*() {
+      const world = yield* settled
+      for (
+        const name of ["tile/0/001.p/119", "tile/entries/001.p/119", "tile/0/001", "tile/0/002.p/3", "checkpoint.new"]
+      ) {
+        yield* Effect.promise(async () => {
+          const file = path.join(world.ledger, name)
+          await fs.mkdir(path.dirname(file), { recursive: true })
+          await fs.writeFile(file, "left")
+        })
+      }
       const report = yield* verify(world)
       assert.strictEqual(report.verdict, "complete", told(report))
     }))

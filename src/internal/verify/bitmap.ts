@@ -7,6 +7,8 @@ const blockBits = 65_536
 
 export interface Bitmap {
   readonly has: (n: number) => boolean
+  /** Whether any number from one up to, not including, another is in it. */
+  readonly hasAny: (from: number, to: number) => boolean
   /** Adds a number; false when it was there already. */
   readonly add: (n: number) => boolean
 }
@@ -18,10 +20,19 @@ export const make = (): Bitmap => {
     const bit = n - block * blockBits
     return { block, byte: bit >> 3, mask: 1 << (bit & 7) }
   }
+  const has = (n: number): boolean => {
+    const { block, byte, mask } = locate(n)
+    return ((blocks.get(block)?.[byte] ?? 0) & mask) !== 0
+  }
   return {
-    has: (n) => {
-      const { block, byte, mask } = locate(n)
-      return ((blocks.get(block)?.[byte] ?? 0) & mask) !== 0
+    has,
+    hasAny: (from, to) => {
+      for (let n = from; n < to; n++) {
+        const block = Math.floor(n / blockBits)
+        if (!blocks.has(block)) n = (block + 1) * blockBits - 1
+        else if (has(n)) return true
+      }
+      return false
     },
     add: (n) => {
       const { block, byte, mask } = locate(n)

@@ -1,6 +1,7 @@
 /**
  * The ledger as a witness: its entries by index, its roots, its map, and what it holds that nobody accounts for.
  */
+import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Path from "@effect/platform/Path"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
@@ -17,6 +18,7 @@ import * as sha256 from "../sha256.ts"
 import { tileWidth } from "../tiles.ts"
 import * as bitmaps from "./bitmap.ts"
 import type { Findings } from "./findings.ts"
+import * as partials from "./partials.ts"
 import * as rows from "./row.ts"
 
 /** What the passes over database and ledger share. */
@@ -59,12 +61,16 @@ export const make = (
   { delivered, findings, progress, repository }: Case,
   reader: Ledger.Reader,
   settled: number
-): Effect.Effect<Witness, never, Path.Path | Scope.Scope> =>
+): Effect.Effect<Witness, never, FileSystem.FileSystem | Path.Path | Scope.Scope> =>
   Effect.gen(function*() {
     const { stream } = repository
     const { size } = reader.checkpoint
+    /** Sizes that the tree is known to have had. */
+    const published = bitmaps.make()
+    published.add(1)
     /** Entries that a receipt names. */
     const claimed = bitmaps.make()
+    const context = yield* Effect.context<FileSystem.FileSystem | Path.Path>()
     const path = yield* Path.Path
     const map = yield* Effect.either(
       maps.open(path.join(reader.path, maps.fileName), { lockWait: "5 seconds", readonly: true })
@@ -142,6 +148,7 @@ export const make = (
           findings.missing.add("checkpoint", `the ledger has ${size} entries, and ${name} was given at ${head.size}`)
         } else {
           const root = yield* rootAt(head.size)
+          if (Either.isRight(root) && root.right === head.root) published.add(head.size)
           if (Either.isRight(root) && root.right !== head.root) {
             findings.altered.add(
               name,
@@ -261,6 +268,7 @@ export const make = (
               list.add(thing, problem)
             }
           }))
+        yield* Effect.provide(partials.examine(reader, published, findings), context)
         if (Either.isLeft(reader.remembered)) {
           const { problem, reason } = reader.remembered.left
           const list = reason === "missing" ? findings.missing : findings.altered
