@@ -152,6 +152,12 @@ const trustlog = Command.make("trustlog").pipe(
   ])
 )
 
+/** No option is understood after the - that stands for standard input or output, so it goes to the end. */
+const dashLast = (argv: ReadonlyArray<string>): ReadonlyArray<string> => [
+  ...argv.filter((arg) => arg !== "-"),
+  ...argv.filter((arg) => arg === "-")
+]
+
 /**
  * Runs the command line and tells the exit code, having said on standard error what went wrong. It is to be run
  * uninterruptible: commands are interruptible where they can be.
@@ -159,7 +165,7 @@ const trustlog = Command.make("trustlog").pipe(
 export const main = (argv: ReadonlyArray<string>) => {
   const words = Help.commandWords(argv.slice(2))
   const cli = Command.run(trustlog, { name: "trustlog", version, footer: Help.footer(words) })
-  return cli(argv).pipe(
+  return cli(dashLast(argv)).pipe(
     Effect.provide(Layer.mergeAll(Help.layerConsole(words), Logger.layer, CliConfig.layer({ showBuiltIns: false }))),
     Effect.exit,
     Effect.flatMap(Exit.match({

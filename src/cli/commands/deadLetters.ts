@@ -197,7 +197,7 @@ export const exportTo = (options: { readonly file: string; readonly json: boolea
             else skipped.push({ id: letter.id, reason: result.left.message })
           }
           exported += lines.length
-          return write(lines.join(""))
+          return lines.length === 0 ? Effect.void : write(lines.join(""))
         }))
     yield* isStandardOutput ? copy(Output.write) : writing(options.file, copy)
     const lines = [
