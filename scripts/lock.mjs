@@ -1,0 +1,43 @@
+// What `npm run lock` runs after `npm install` has changed package-lock.json: it enters the binaries of other platforms that
+// some optional dependencies name. A registry that does not have them makes npm leave them out of the lock file, and then
+// `npm ci` refuses that file, on every platform.
+import { readFileSync, writeFileSync } from "node:fs"
+
+const file = new URL("../package-lock.json", import.meta.url)
+const lock = JSON.parse(readFileSync(file, "utf8"))
+
+const systems = ["aix", "android", "darwin", "freebsd", "linux", "netbsd", "openbsd", "openharmony", "sunos", "win32"]
+const processors = ["arm", "arm64", "ia32", "loong64", "mips64el", "ppc64", "riscv64", "s390x", "x64"]
+
+const only = (name, values) => {
+  const found = values.filter((value) => name.split("-").includes(value))
+  if (found.length !== 1) throw new Error(`for which platform is ${name}? Enter it into package-lock.json by hand`)
+  return found
+}
+
+const libc = (name) => /musl/.test(name) ? { libc: ["musl"] } : /gnu|glibc/.test(name) ? { libc: ["glibc"] } : {}
+
+const missing = Object.entries(lock.packages).flatMap(([path, entry]) =>
+  Object.entries(entry.optionalDependencies ?? {})
+    .filter(([name]) =>
+      [path === "" ? "" : `${path}/`, ""].every((at) => !(`${at}node_modules/${name}` in lock.packages))
+    )
+    .map(([name, version]) => {
+      const platform = name.split("/").at(-1)
+      return [`node_modules/${name}`, {
+        version: version.replace(/^[\^~]/, ""),
+        cpu: /eabi/.test(platform) ? ["arm"] : only(platform, processors),
+        ...entry.dev ? { dev: true } : {},
+        ...libc(platform),
+        license: entry.license,
+        optional: true,
+        os: only(platform, systems)
+      }]
+    })
+)
+
+lock.packages = Object.fromEntries(
+  [...Object.entries(lock.packages), ...missing].sort(([a], [b]) => a < b ? -1 : a > b ? 1 : 0)
+)
+writeFileSync(file, `${JSON.stringify(lock, null, 2)}\n`)
+process.stdout.write(`${missing.length} entered\n`)
