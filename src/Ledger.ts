@@ -126,13 +126,11 @@ const keyFileOf = (options: Options): string => options.keyFile ?? `${options.pa
 
 /** How a ledger's index is written as a message id: big-endian, without leading zero bytes, one byte at least. */
 export const packIndex = (index: number): Uint8Array => {
-  const bytes: Array<number> = []
-  let rest = index
-  do {
-    bytes.unshift(rest % 256)
-    rest = Math.floor(rest / 256)
-  } while (rest > 0)
-  return Uint8Array.from(bytes)
+  let length = 1
+  for (let rest = index; rest >= 256; rest = Math.floor(rest / 256)) length++
+  const bytes = new Uint8Array(length)
+  for (let at = length - 1, rest = index; at >= 0; at--, rest = Math.floor(rest / 256)) bytes[at] = rest % 256
+  return bytes
 }
 
 /** The index that a message id means; `undefined` where it is none. */

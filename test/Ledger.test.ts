@@ -277,10 +277,20 @@ describe("append", () => {
 
   it("takes entries that are no envelopes, hostile names included, each once", async () => {
     const ledger = await spoilable(10)
-    const streams = ["", "'; DROP TABLE entry; --", "\u0000", "\ud800", "𝄞", "x".repeat(100_000), "[\"a\",1]"]
-    const sent = streams.map((stream, i) => ({ ...message(100 + i), stream, bytes: new Uint8Array(i) }))
+    const streams = [
+      "",
+      "'; DROP TABLE entry; --",
+      "\u0000",
+      "\u0000a",
+      "\ud800",
+      "𝄞",
+      "x".repeat(100_000),
+      "[\"a\",1]"
+    ]
+    const sent = streams.map((stream, i) => ({ ...message(100), stream, bytes: new Uint8Array(i) }))
     const first = await run(withLedger(ledger, (opened) => opened.append(sent)))
-    assert.deepStrictEqual(first.outcomes.map((outcome) => outcome._tag), Array(7).fill("Acknowledged"))
+    assert.deepStrictEqual(first.outcomes.map((outcome) => outcome._tag), Array(8).fill("Acknowledged"))
+    assert.strictEqual(first.checkpoint?.size, 11 + 8)
     const second = await run(withLedger(ledger, (opened) => opened.append(sent)))
     assert.deepStrictEqual(second, first)
     assert.deepStrictEqual(await run(findings(ledger)), [])

@@ -41,8 +41,8 @@ export interface Content {
   readonly bytes: Uint8Array
 }
 
-/** How many files are written or synced at once. */
-const concurrency = 8
+/** How many operations are under way at once: Node has as many threads for files. */
+const concurrency = 4
 
 /**
  * Does all of them, and then fails with the first failure: an operation that was left running would write into what
@@ -50,11 +50,17 @@ const concurrency = 8
  */
 export const together = <A>(
   effects: ReadonlyArray<Effect.Effect<A, LedgerError>>
-): Effect.Effect<void, LedgerError> =>
-  Effect.flatMap(
-    Effect.forEach(effects, Effect.either, { concurrency }),
-    (results) => results.find(Either.isLeft) ?? Effect.void
+): Effect.Effect<void, LedgerError> => {
+  // A fibre for each would cost more than what it does.
+  const lanes = Array.from(
+    { length: Math.min(concurrency, effects.length) },
+    (_, lane) => Effect.forEach(effects.filter((_, i) => i % concurrency === lane), Effect.either)
   )
+  return Effect.flatMap(
+    Effect.all(lanes, { concurrency: "unbounded" }),
+    (results) => results.flat().find(Either.isLeft) ?? Effect.void
+  )
+}
 
 /** The operations on one ledger's folder. Names are relative to it. */
 export type Folder = Effect.Effect.Success<ReturnType<typeof make>>
