@@ -59,13 +59,28 @@ const common = [
   HelpDoc.p("  --version; --log-level debug; --completions bash, fish or zsh; --wizard asks for everything")
 ]
 
+const fields = [
+  HelpDoc.h1("A LINE"),
+  HelpDoc.p("  actor, action, target        required: who did what to what"),
+  HelpDoc.p("  id                           a UUID; without one, the line is a new operation each time"),
+  HelpDoc.p("  kind                         operation (default) or record"),
+  HelpDoc.p("  occurredAt                   2026-11-23T14:50:42.123+01:00; now by default"),
+  HelpDoc.p("  source                       which system reports it"),
+  HelpDoc.p("  payload                      any JSON"),
+  HelpDoc.p("  requestHash, responseHash    SHA-256 in hex"),
+  HelpDoc.p("  clientIp, serverIp           IPv4 or IPv6"),
+  HelpDoc.p("  traceparent                  W3C Trace Context")
+]
+
 /** What stands below a command's help. */
 export const footer = (words: ReadonlyArray<string>): HelpDoc.HelpDoc => {
-  const lines = examples[words[0] ?? ""]
-  const [first, ...rest] = lines === undefined
-    ? general
-    : [HelpDoc.h1("EXAMPLES"), ...lines.map((line) => HelpDoc.p(`  ${line}`))]
-  return [...rest, ...common].reduce(HelpDoc.sequence, first ?? HelpDoc.empty)
+  const command = words[0] ?? ""
+  const lines = examples[command]
+  return [
+    ...lines === undefined ? general : [HelpDoc.h1("EXAMPLES"), ...lines.map((line) => HelpDoc.p(`  ${line}`))],
+    ...command === "append" ? fields : [],
+    ...common
+  ].reduce(HelpDoc.sequence)
 }
 
 const isColoured = (stream: NodeJS.WriteStream): boolean =>
