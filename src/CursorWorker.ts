@@ -58,6 +58,8 @@ export const session = (
 
     /** The lower bound: nothing at or below it is known to be pending. */
     let bound = lease.position
+    /** How far the lane has come. It is written down for people: a new owner derives its bound anew. */
+    let reached = lease.reached
     /** Rows at or below it that turn up now had been passed: only a re-derivation finds them. */
     let passed = lease.reached
     let rederivedAt = yield* monotonic
@@ -105,14 +107,20 @@ export const session = (
       bound = derived
     })
 
-    /** The bound after a page: at the head of a backlog, else where the head was a while ago. Never over a known row. */
+    /**
+     * Where a page leads when it is settled: the bound to its end while a backlog drains, else to where that was a while
+     * ago. Neither passes a row that is known to be pending.
+     */
     const advance = (last: number, isFull: boolean, unsettled: ReadonlyArray<{ readonly position: number }>) =>
       Effect.map(monotonic, (now) => {
         const horizon = now - Duration.toMillis(config.trail)
         const trailing = trail.findLast(({ at }) => at <= horizon)?.position ?? bound
-        trail = [...trail.filter(({ at }) => at > horizon), { at: now, position: last }]
-        const firstUnsettled = unsettled.reduce((first, { position }) => Math.min(first, position), Infinity)
-        return Math.min(Math.max(bound, isFull ? last : trailing), firstUnsettled - 1)
+        const known = unsettled.reduce((first, { position }) => Math.min(first, position), Infinity)
+        return {
+          bound: Math.min(Math.max(bound, isFull ? last : trailing), known - 1),
+          reached: Math.min(Math.max(reached, last), known - 1),
+          trail: [...trail.filter(({ at }) => at > horizon), { at: now, position: last }]
+        }
       })
 
     const work: Effect.Effect<Progress, LeaseLost | DatabaseError, Publisher | Repository | Scope.Scope> = Effect.gen(
@@ -143,16 +151,16 @@ export const session = (
         const refused = yield* Delivery.refusals(attempt.refused.map((refusal) => ({ ...refusal, attempts: 0 })))
         const settled = [...attempt.delivered, ...refused]
         if (settled.length > 0) {
-          const position = yield* advance(last.position, page.isFull, attempt.unknown)
+          const advanced = yield* advance(last.position, page.isFull, attempt.unknown)
           yield* repository.settle(lease, {
             topic,
             delivered: attempt.delivered,
             refused,
             checkpoint: attempt.checkpoint,
-            position,
+            position: advanced.reached,
             late: settled.filter((outcome) => outcome.position <= passed).length
           })
-          bound = position
+          ;({ bound, reached, trail } = advanced)
         }
         const dead = refused.filter((refusal) => refusal.delay === undefined).length
         yield* TrustlogMetrics.settled(lane, { delivered: attempt.delivered.length, refused: refused.length, dead })

@@ -69,6 +69,7 @@ describe("delivery", () => {
       assert.strictEqual(yield* run(yield* begin()), "idle")
       assert.deepStrictEqual(yield* held, Array.from({ length: 250 }, (_, n) => n + 1))
       assert.include(yield* stats, { pending: 0, delivered: 250 })
+      assert.deepInclude((yield* stats).lanes[0], { position: 250 })
       const receipts = yield* repository.evidence.receipts({ lane, after: 0, limit: 10 })
       assert.deepStrictEqual(receipts.map((receipt) => receipt.count), [100, 150])
       for (const receipt of receipts) assert.isTrue(Either.isRight(Receipt.open(receipt)))
