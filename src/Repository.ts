@@ -99,7 +99,7 @@ export interface Settlement {
   readonly delivered: ReadonlyArray<Delivered>
   readonly refused: ReadonlyArray<Refusal>
   readonly checkpoint: Published["checkpoint"]
-  /** The lane's new lower bound. */
+  /** How far the lane has come: no row at or below it is known to be pending. */
   readonly position: number
   /** How many of the page's rows only a re-derivation had found. */
   readonly late: number
@@ -185,6 +185,13 @@ export interface LaneHead {
   /** The hash of the lane's newest receipt; `null` before the first. */
   readonly head: string | null
   readonly delivered: number
+}
+
+/** How much there is to read of an operation. */
+export interface Size {
+  readonly position: number
+  /** About so many bytes; nothing else rests on it. */
+  readonly bytes: number
 }
 
 /** A row that speaks of an operation that is not there. */
@@ -314,6 +321,12 @@ export class Repository extends Context.Tag("effect-trustlog/Repository")<Reposi
   /** What `verify` reads. All of it sees one state of the database inside `snapshot`. */
   readonly evidence: {
     readonly snapshot: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | DatabaseError, R>
+    /** The sizes of operations after a position, by position, so that what is read at once can be bounded. */
+    readonly sizes: (
+      options: { readonly after: number; readonly limit: number }
+    ) => Effect.Effect<ReadonlyArray<Size>, DatabaseError>
+    /** The sizes of the operations at some positions, those that are there, in any order. */
+    readonly sizesAt: (positions: ReadonlyArray<number>) => Effect.Effect<ReadonlyArray<Size>, DatabaseError>
     /** Operations after a position, by position, with what accounts for them. */
     readonly operations: (
       options: { readonly after: number; readonly limit: number }

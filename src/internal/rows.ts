@@ -7,7 +7,7 @@ import type { Recorded } from "../Envelope.ts"
 import type { Kind, Lane, OperationId, Timestamp } from "../Operation.ts"
 import type * as Publisher from "../Publisher.ts"
 import type { Receipt } from "../Receipt.ts"
-import type { Accounted, DeadLetter, Retry, Row } from "../Repository.ts"
+import type { Accounted, DeadLetter, Retry, Row, Size } from "../Repository.ts"
 
 type Numeric = number | string | bigint
 
@@ -162,6 +162,11 @@ export const accounted = (r: AccountedRow): Accounted => ({
   retryState: r.retry_state,
   retryLane: r.retry_lane,
   isPromoted: Number(r.is_promoted) === 1
+})
+
+export const size = (r: { readonly position: Numeric; readonly bytes: Numeric }): Size => ({
+  position: Number(r.position),
+  bytes: Number(r.bytes)
 })
 
 export interface ReceiptRow {

@@ -25,6 +25,10 @@ export interface LaneRow {
   readonly losses: number
 }
 
+/** The size of a row of `operation o`; plain SQL may have left it out. */
+export const bytesOfRow =
+  "CASE WHEN o.content_hash IS NULL THEN COALESCE(LENGTH(o.payload), 0) ELSE o.payload_bytes END"
+
 /** What every part is built from. */
 export type Context = ReturnType<typeof make>
 
@@ -87,10 +91,7 @@ export const make = (
       sql`${
         dialect.exactly({ ...Object.fromEntries(operationColumns.map((name) => [name, `o.${name}`])), ...others })
       } AS exact`,
-    /** The size of a row of `operation o`; plain SQL may have left it out. */
-    bytes: sql.literal(
-      "CASE WHEN o.content_hash IS NULL THEN COALESCE(LENGTH(o.payload), 0) ELSE o.payload_bytes END"
-    ),
+    bytes: sql.literal(bytesOfRow),
     now,
     later: (duration: Duration.Duration) => dialect.time(Duration.toMillis(duration)),
     query,

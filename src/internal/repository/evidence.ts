@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import type { LaneHead, Orphan, Repository } from "../../Repository.ts"
 import * as rows from "../rows.ts"
-import type { Context } from "./context.ts"
+import { bytesOfRow, type Context } from "./context.ts"
 
 /** All of a receipt but the leaves, which are bytes. */
 const receiptColumns = [
@@ -38,6 +38,8 @@ export const make = (context: Context): Repository["Type"]["evidence"] => {
     LEFT JOIN ${retry} r ON r.position = o.position
     LEFT JOIN ${promotion} m ON m.position = o.position`
 
+  const readSize = (r: rows.Exact) => rows.size(rows.exactly(r))
+
   const readAccounted = (r: rows.Exact) => rows.accounted(rows.exactly(r))
 
   const those = (column: string, values: ReadonlyArray<number> | ReadonlyArray<string>) =>
@@ -49,8 +51,29 @@ export const make = (context: Context): Repository["Type"]["evidence"] => {
       )
     )
 
+  const sized = sql`SELECT ${dialect.exactly({ position: "o.position", bytes: bytesOfRow })} AS exact
+    FROM ${operation} o`
+
   return {
     snapshot: context.snapshot,
+
+    sizes: ({ after, limit }) =>
+      query(
+        "reading operations",
+        Effect.map(
+          sql<rows.Exact>`${sized} WHERE o.position > ${after} ORDER BY o.position LIMIT ${limit}`,
+          (found) => found.map(readSize)
+        )
+      ),
+
+    sizesAt: (positions) =>
+      query(
+        "reading operations",
+        Effect.map(
+          sql<rows.Exact>`${sized} WHERE ${dialect.isOneOf("o.position", positions)}`,
+          (found) => found.map(readSize)
+        )
+      ),
 
     operations: ({ after, limit }) =>
       query(

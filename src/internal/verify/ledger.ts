@@ -3,6 +3,7 @@
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import * as Path from "@effect/platform/Path"
+import * as Arr from "effect/Array"
 import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -232,10 +233,11 @@ export const make = (
           if (claim.stream === stream && claim.isStored && index < settled) ours.push([index, claim])
         }
         yield* compareWithMap(askedAtOnce)
-        if (ours.length === 0) return
-        const found = yield* repository.evidence.operationsOf(ours.map(([, claim]) => claim.id))
-        const byId = new Map(found.map((row) => [String(row.id), row]))
-        for (const [index, claim] of ours) judge(index, claim, byId.get(claim.id))
+        for (const some of Arr.chunksOf(ours, 16)) {
+          const found = yield* repository.evidence.operationsOf(some.map(([, claim]) => claim.id))
+          const byId = new Map(found.map((row) => [String(row.id), row]))
+          for (const [index, claim] of some) judge(index, claim, byId.get(claim.id))
+        }
       })
 
     const compareMapSize = Effect.gen(function*() {

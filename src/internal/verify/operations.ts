@@ -6,7 +6,7 @@ import type { Accounted } from "../../Repository.ts"
 import type { Case } from "./ledger.ts"
 import * as rows from "./row.ts"
 
-const pageRows = 500
+const pageRows = 1000
 /** Rows that speak of an operation which is not there: so many are counted. */
 const maxOrphans = 100_000
 
@@ -26,12 +26,6 @@ export const examine = ({ delivered, findings, progress, repository }: Case) =>
     const counts = { operations: 0, delivered: 0, pending: 0, retrying: 0, dead: 0 }
 
     const account = (row: Accounted): void => {
-      counts.operations++
-      // What a receipt is for has been compared with it.
-      if (delivered.has(row.position)) {
-        counts.delivered++
-        return
-      }
       const [where, second] = rows.waits(row)
       if (where === undefined) {
         if (rows.isForLog(row)) missing.add(row.id, "is neither waiting for delivery nor in a receipt")
@@ -46,8 +40,21 @@ export const examine = ({ delivered, findings, progress, repository }: Case) =>
 
     let after = Number.MIN_SAFE_INTEGER
     while (true) {
-      const page = yield* evidence.operations({ after, limit: pageRows })
-      for (const row of page) account(row)
+      const page = yield* evidence.sizes({ after, limit: pageRows })
+      const others = page.filter(({ position }) => !delivered.has(position))
+      // What a receipt is for has been read and compared with it.
+      counts.operations += page.length
+      counts.delivered += page.length - others.length
+      // Nothing can be asked for by a position that is not exact.
+      if (others.every(({ position }) => Number.isSafeInteger(position))) {
+        for (const chunk of rows.chunks(others)) {
+          for (const row of yield* evidence.operationsAt(chunk)) account(row)
+        }
+      } else {
+        for (const row of yield* evidence.operations({ after, limit: pageRows })) {
+          if (!delivered.has(row.position)) account(row)
+        }
+      }
       yield* progress(page.length)
       const last = page.at(-1)
       // Positions that are not exact would be read for ever.

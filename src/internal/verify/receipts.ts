@@ -1,6 +1,7 @@
 /**
  * The receipts: complete and chained, lane by lane, and each one against the rows and the entries that it names.
  */
+import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
@@ -49,18 +50,24 @@ export const examine = (
       while (due.length > 0) {
         const batch = due.slice(0, pageRows)
         due = due.slice(pageRows)
-        const found = yield* evidence.operationsAt(batch.map(({ leaf }) => leaf.position))
-        const byPosition = new Map(found.map((row) => [row.position, row]))
-        const gone: Array<Claim> = []
+        const claims = new Map<number, Claim>()
         for (const claim of batch) {
           const { leaf, receipt } = claim
-          const row = byPosition.get(leaf.position)
-          if (!delivered.add(leaf.position)) {
-            surplus.add(leaf.id, `${nameOf(receipt.lane, receipt.sequence)} delivers it, and so does another receipt`)
-          } else if (row === undefined) gone.push(claim)
-          else judge(row, claim)
+          if (delivered.add(leaf.position)) claims.set(leaf.position, claim)
+          else surplus.add(
+              leaf.id,
+              `${nameOf(receipt.lane, receipt.sequence)} delivers it, and so does another receipt`
+            )
         }
-        if (gone.length > 0) yield* lookFor(gone)
+        for (const chunk of rows.chunks(yield* evidence.sizesAt(Array.from(claims.keys())))) {
+          for (const row of yield* evidence.operationsAt(chunk)) {
+            const claim = claims.get(row.position)
+            if (claim === undefined) continue
+            judge(row, claim)
+            claims.delete(row.position)
+          }
+        }
+        yield* Effect.forEach(Arr.chunksOf(claims.values(), 16), lookFor, { discard: true })
       }
     })
 
@@ -72,6 +79,7 @@ export const examine = (
       if (waits.length > 0) surplus.add(leaf.id, `was delivered, and is ${waits.join(" and ")} as well`)
     }
 
+    /** What is left has no row at its position. Few at once, since nobody knows how large their rows are. */
     const lookFor = (gone: ReadonlyArray<Claim>) =>
       Effect.gen(function*() {
         const found = yield* evidence.operationsOf(gone.map(({ leaf }) => leaf.id))

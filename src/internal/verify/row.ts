@@ -5,7 +5,27 @@ import * as Either from "effect/Either"
 import * as Envelope from "../../Envelope.ts"
 import { kindOfLane } from "../../Operation.ts"
 import type { Leaf, Receipt } from "../../Receipt.ts"
-import type { Accounted, Row } from "../../Repository.ts"
+import type { Accounted, Row, Size } from "../../Repository.ts"
+
+/** So many rows, and about so many bytes of payloads, are in memory at once. */
+const maxRead = { rows: 500, bytes: 8 * 1024 * 1024 } as const
+
+/** The positions of rows, in chunks that can be read at once. */
+export const chunks = (sizes: ReadonlyArray<Size>): ReadonlyArray<ReadonlyArray<number>> => {
+  const all: Array<Array<number>> = []
+  let chunk: Array<number> = []
+  let bytes = 0
+  for (const size of sizes) {
+    bytes += size.bytes
+    if (chunk.length === 0 || chunk.length === maxRead.rows || !(bytes <= maxRead.bytes)) {
+      chunk = []
+      all.push(chunk)
+      bytes = size.bytes
+    }
+    chunk.push(size.position)
+  }
+  return all
+}
 
 /** Nothing, on a row that carries no content hash of its own; otherwise what is wrong with the row. */
 export const problem = (stream: string, row: Row): string | undefined => {
