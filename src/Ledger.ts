@@ -654,7 +654,9 @@ export const rememberedHead = (
 ): Effect.Effect<Head | undefined, LedgerError, FileSystem.FileSystem | Path.Path> =>
   Effect.flatMap(folders.make(path), remembered)
 
-const remembered = (folder: folders.Folder): Effect.Effect<Head | undefined, LedgerError> =>
+const remembered = (
+  folder: folders.Folder
+): Effect.Effect<Head | undefined, LedgerError, FileSystem.FileSystem> =>
   Effect.zipRight(folder.identity(mapName), maps.readHead(folder.at(mapName)))
 
 /** So many tiles of 8 KiB are kept for the next proof. */

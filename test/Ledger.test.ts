@@ -733,14 +733,3 @@ describe("findings", () => {
     assert.deepStrictEqual(found, [])
   })
 })
-
-describe("a folder that cannot be written", () => {
-  it.skipIf(process.getuid?.() === 0)("is read-only to an append, and can still be verified", async () => {
-    const ledger = await spoilable(10)
-    await execute("chmod", ["-R", "a-w", ledger])
-    const error = await failure(append(ledger, 10, 11))
-    assert.strictEqual(error.reason, "readOnly")
-    assert.deepStrictEqual(await run(findings(ledger)), [])
-    await execute("chmod", ["-R", "u+w", ledger])
-  })
-})

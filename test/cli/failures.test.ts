@@ -222,6 +222,29 @@ describe("the command line, on failures", () => {
   )
 
   it.scopedLive.runIf(canMount || process.env["CI"] !== undefined)(
+    "says that only the ledger is read-only, verifies it as it is, and delivers when it can be written again",
+    () =>
+      Effect.gen(function*() {
+        const cli = yield* makeSandbox
+        yield* cli.run(["init"])
+        yield* cli.run(["append"], { stdin: lines(0, 5) })
+        yield* cli.run(["drain"])
+        yield* cli.run(["append"], { stdin: lines(5, 10) })
+        const { stderr, stdout } = yield* mounted(
+          cli,
+          `mount --bind trustlog-ledger trustlog-ledger && mount -o remount,ro,bind trustlog-ledger || exit
+         trustlog drain
+         trustlog verify --allow-pending`
+        )
+        const codes = Array.from(stdout.matchAll(/^exit (\d+)$/gm), ([, code]) => Number(code))
+        assert.deepStrictEqual(codes, [3, 0], stdout + stderr)
+        assert.match(stderr, /read-only|no permission to write/)
+        assert.deepInclude(yield* cli.json(0, ["drain"]), { delivered: 5, dead: 0, retrying: 0 })
+        assert.deepInclude(yield* cli.json(0, ["verify"]), { verdict: "complete", operations: 10 })
+      })
+  )
+
+  it.scopedLive.runIf(canMount || process.env["CI"] !== undefined)(
     "says that a disk is full, and how far it came",
     () =>
       Effect.gen(function*() {

@@ -2,12 +2,14 @@
  * The small SQLite file inside a ledger. It is the append lock (its write transaction), the map from (stream, id) to
  * (index, content hash) that makes the ledger idempotent, and the memory of what was signed last.
  */
+import * as FileSystem from "@effect/platform/FileSystem"
 import { SqlClient } from "@effect/sql/SqlClient"
 import type { SqlError } from "@effect/sql/SqlError"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
 import * as Sqlite from "../../Database/Sqlite.ts"
 import { DatabaseError, LedgerError } from "../../TrustlogError.ts"
 import * as transaction from "../transaction.ts"
@@ -180,8 +182,28 @@ export const open = (
     }
   })
 
-/** What a ledger's map remembers, read without changing anything. */
-export const readHead = (file: string): Effect.Effect<Head | undefined, LedgerError> =>
-  Effect.scoped(
-    Effect.flatMap(open(file, { lockWait: "1 second", readonly: true }), (map) => map.view(map.head))
+/**
+ * Opens the map to read it. On a medium that cannot be written, where SQLite cannot read a file that it has left with its
+ * log beside it, a copy is read: an auditor has evidence in such a place.
+ */
+export const openToRead = (
+  file: string,
+  options: { readonly lockWait: Duration.DurationInput }
+): Effect.Effect<Map, LedgerError, FileSystem.FileSystem | Scope.Scope> =>
+  Effect.catchIf(
+    open(file, { ...options, readonly: true }),
+    (error) => error.reason === "readOnly" || error.reason === "io",
+    (error) =>
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const copy = `${yield* fs.makeTempDirectoryScoped({ prefix: "trustlog-map-" })}/${fileName}`
+        for (const part of ["", "-wal"]) {
+          if (yield* fs.exists(file + part)) yield* fs.copyFile(file + part, copy + part)
+        }
+        return yield* open(copy, { ...options, readonly: true })
+      }).pipe(Effect.mapError(() => error))
   )
+
+/** What a ledger's map remembers, read without changing anything. */
+export const readHead = (file: string): Effect.Effect<Head | undefined, LedgerError, FileSystem.FileSystem> =>
+  Effect.scoped(Effect.flatMap(openToRead(file, { lockWait: "1 second" }), (map) => map.view(map.head)))

@@ -74,7 +74,7 @@ export const make = (
     const context = yield* Effect.context<FileSystem.FileSystem | Path.Path>()
     const path = yield* Path.Path
     const map = yield* Effect.either(
-      maps.open(path.join(reader.path, maps.fileName), { lockWait: "5 seconds", readonly: true })
+      maps.openToRead(path.join(reader.path, maps.fileName), { lockWait: "5 seconds" })
     )
     const remembered = Either.getOrUndefined(reader.remembered)
     /** Below this the map must know every entry. */
