@@ -119,6 +119,9 @@ const changes: ReadonlyArray<Change> = [
   ["position", "9007199254740993"]
 ]
 
+/** One for each column. */
+const firstChanges = changes.filter(([column], i) => changes.findIndex((change) => change[0] === column) === i)
+
 const changesOf = (state: string, n: number, columns: ReadonlyArray<Change>): ReadonlyArray<Case> =>
   columns.map(([column, value]) => ({
     what: `${column} of ${state} operation becomes ${value.slice(0, 40)}`,
@@ -144,8 +147,8 @@ const swap = (column: string, a: number, b: number): Tampering => (world) =>
 
 const rowCases: ReadonlyArray<Case> = [
   ...changesOf("a delivered", 5, [...changes, ["content_hash", "NULL"]]),
-  ...changesOf("a retried", 8001, changes),
-  ...changesOf("a dead", 8011, changes),
+  ...changesOf("a retried", 8001, firstChanges),
+  ...changesOf("a dead", 8011, firstChanges),
   ...changesOf("a pending", 8021, changes),
   // Of one that is only stored nothing else says where it stood, nor in which lane of its kind.
   ...changesOf("a stored", 5001, changes.filter(([column]) => column !== "lane" && column !== "position")),
@@ -704,6 +707,11 @@ const forgedCases: ReadonlyArray<Case> = [
         forge(world, "operation", (leaf) => leaf.id === uuid(5) ? [] : [leaf])
       ),
     names: [uuid(5)]
+  },
+  {
+    what: "a leaf says another id, with the chain after it",
+    tamper: (world) => forge(world, "operation", (leaf) => [leaf.id === uuid(5) ? { ...leaf, id: uuid(9999) } : leaf]),
+    names: [uuid(9999)]
   },
   {
     what: "a leaf names another's entry, with the chain after it",
