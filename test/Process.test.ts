@@ -2,6 +2,9 @@
  * The program as processes: killed, frozen, doubled, and given more than fits in memory.
  */
 import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as ManagedRuntime from "effect/ManagedRuntime"
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 import * as fs from "node:fs"
@@ -10,6 +13,9 @@ import * as path from "node:path"
 import { createInterface } from "node:readline"
 import { setTimeout as pause } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
+import * as Sqlite from "../src/Database/Sqlite.ts"
+import { Repository } from "../src/Repository.ts"
+import * as Sql from "../src/Repository/Sql.ts"
 import { bundle } from "./Program.ts"
 
 const bin = fileURLToPath(new URL("../dist/cli/bin.js", import.meta.url))
@@ -124,8 +130,20 @@ const lines = (child: ChildProcess): Array<string> => {
   return seen
 }
 
-const owners = async (place: Place): Promise<ReadonlyArray<string | null>> =>
-  (await place.json("status")).lanes.map((lane: { readonly owner: string | null }) => lane.owner)
+/** Who owns the lanes, asked of the database itself: a command takes too long to start for what is measured. */
+const asking = async (
+  place: Place,
+  body: (owners: () => Promise<ReadonlyArray<string | null>>) => Promise<void>
+): Promise<void> => {
+  const filename = path.join(place.folder, "trustlog.db")
+  const runtime = ManagedRuntime.make(Layer.provide(Sql.layer(), Sqlite.layer({ filename })))
+  const lanes = Effect.flatMap(Repository, (repository) => repository.lanes)
+  try {
+    await body(async () => (await runtime.runPromise(lanes)).map(({ owner }) => owner))
+  } finally {
+    await runtime.dispose()
+  }
+}
 
 describe("a hundred thousand operations", () => {
   it(
@@ -206,27 +224,23 @@ describe("run", () => {
       await place.run("init")
       const first = place.start("run")
       const second = place.start("run")
-      await until(async () => {
-        const found = await owners(place)
-        return new Set(found).size === 2 && !found.includes(null)
+      await asking(place, async (owners) => {
+        const areOwned = async (members: number) => {
+          const found = await owners()
+          return new Set(found).size === members && !found.includes(null)
+        }
+        await until(() => areOwned(2))
+        await kill(first)
+        const killedAt = performance.now()
+        await until(() => areOwned(1))
+        assert.isBelow(performance.now() - killedAt, lease + 2000)
+        second.kill("SIGTERM")
+        const [code] = await once(second, "exit")
+        assert.strictEqual(code, 0)
+        assert.deepStrictEqual(await owners(), [null, null])
       })
-      await kill(first)
-      const killedAt = performance.now()
-      await until(async () => {
-        const found = await owners(place)
-        return new Set(found).size === 1 && !found.includes(null)
-      })
-      // What the question itself takes is not the takeover's.
-      const asking = performance.now()
-      await owners(place)
-      const question = performance.now() - asking
-      assert.isBelow(performance.now() - killedAt - 2 * question, lease + 2000)
-      second.kill("SIGTERM")
-      const [code] = await once(second, "exit")
-      assert.strictEqual(code, 0)
-      assert.deepStrictEqual(await owners(place), [null, null])
     }),
-    120_000
+    300_000
   )
 
   it(
@@ -255,7 +269,7 @@ describe("run", () => {
       assert.strictEqual(settled.delivered, 3)
       assert.deepInclude(after, { pending: 0, retrying: 0, dead: 0 })
     }),
-    120_000
+    300_000
   )
 
   it(
