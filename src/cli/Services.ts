@@ -31,7 +31,17 @@ const publisher = Layer.unwrapEffect(
         problem: "TRUSTLOG_PUBLISHER_URL: a log in memory is lost with the process, so nothing is delivered to it; " +
           "write ledger:<folder>"
       })
-      : Effect.succeed(TrustlogConfig.layerPublisher))
+      : Effect.succeed(
+        Layer.catchAll(TrustlogConfig.layerPublisher, (error) =>
+          Layer.fail(
+            error.reason === "missing" && error.path === TrustlogConfig.keyFileOf(config)
+              ? new UsageError({
+                problem:
+                  `there is no signing key ${error.path}: put it back from its copy, or correct TRUSTLOG_KEY_FILE`
+              })
+              : error
+          ))
+      ))
 )
 
 /** Everything that delivers, but for the workers. */

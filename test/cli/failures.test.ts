@@ -165,6 +165,11 @@ describe("the command line, on failures", () => {
       yield* refuses(cli, 2, /holds no ledger/, ["drain"])
       yield* refuses(cli, 2, /holds no ledger/, ["init"])
 
+      yield* put("newest")
+      yield* refuses(cli, 2, /no signing key elsewhere\.key: .* TRUSTLOG_KEY_FILE/, ["drain"], {
+        env: { TRUSTLOG_KEY_FILE: "elsewhere.key" }
+      })
+
       // Somebody else's ledger.
       yield* cli.run(["init"], { env: { TRUSTLOG_PUBLISHER_URL: "ledger:foreign" } })
       yield* put("foreign")

@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
+import { fstatSync } from "node:fs"
 import * as JsonLines from "../../JsonLines.ts"
 import { laneOf } from "../../Operation.ts"
 import { type Entry, Repository } from "../../Repository.ts"
@@ -66,6 +67,11 @@ const open = (name: string): Effect.Effect<Source, UsageError, FileSystem.FileSy
     }
   })
 
+/** Node reads a folder that is redirected to standard input as if it were empty. */
+const checkStandardInput = Effect.suspend(() =>
+  fstatSync(0).isDirectory() ? new UsageError({ problem: "standard input is a folder; give a file" }) : Effect.void
+)
+
 /** An operation and the line that it stands in. */
 interface Numbered {
   readonly line: number
@@ -109,7 +115,7 @@ export const append = (options: {
 }) =>
   Effect.gen(function*() {
     const file = Option.getOrElse(options.file, () => "-")
-    const source = file === "-" ? standardInput : yield* open(file)
+    const source = file === "-" ? yield* Effect.as(checkStandardInput, standardInput) : yield* open(file)
     const repository = yield* Repository
     if (file === "-" && process.stdin.isTTY === true) {
       yield* Output.note("Reading operations from the terminal, one JSON object a line; Ctrl-D ends.")
