@@ -128,7 +128,7 @@ describe("TrustlogConfig", () => {
       for (const scheme of ["postgres", "postgresql", "mysql", "mariadb"]) {
         const message = yield* messageOf({ TRUSTLOG_DATABASE_URL: `${scheme}://ann:s3cret@db/x\x1b[2J` })
         assert.match(message, /this version keeps operations in SQLite: write sqlite:<file>$/)
-        assert.notMatch(message, /s3cret|\x1b/)
+        assert.notMatch(message, /s3cret|\p{Cc}/u)
       }
       for (const scheme of ["pulsar", "pulsar+ssl", "ws", "wss"]) {
         assert.match(
