@@ -11,11 +11,12 @@ import * as CircuitBreaker from "../src/CircuitBreaker.ts"
 import * as CursorWorker from "../src/CursorWorker.ts"
 import type { Host } from "../src/Host.ts"
 import { laneOf } from "../src/Operation.ts"
-import { Publisher } from "../src/Publisher.ts"
+import { type Message, type Outcome, Publisher } from "../src/Publisher.ts"
 import * as Memory from "../src/Publisher/Memory.ts"
 import * as Receipt from "../src/Receipt.ts"
 import { type Lease, Repository } from "../src/Repository.ts"
 import * as RetryWorker from "../src/RetryWorker.ts"
+import { PublisherError } from "../src/TrustlogError.ts"
 import { appended, entry, held, id, layer, uuid } from "./workers.ts"
 
 type Services =
@@ -279,6 +280,37 @@ describe("an outage", () => {
       yield* TestClock.adjust("10 seconds")
       assert.strictEqual(yield* Fiber.join(fiber), "held")
       assert.include(yield* stats, { pending: 2, retrying: 0, breaker: "open" })
+    })
+  )
+})
+
+describe("a log that fails by itself, though it says that it is well", () => {
+  test(
+    "makes no record suspect, whether it took the batch or not",
+    Effect.gen(function*() {
+      yield* appended(3)
+      const outage = new PublisherError({ reason: "unavailable", problem: "the disk is full" })
+      const publishers = [
+        () => Effect.fail(outage),
+        (_: string, batch: ReadonlyArray<Message>) =>
+          Effect.succeed({
+            outcomes: batch.map((): Outcome => ({ _tag: "Unknown", error: "the disk is full" })),
+            outage,
+            checkpoint: undefined
+          })
+      ]
+      for (const [i, publish] of publishers.entries()) {
+        const session = yield* begin(`process ${i}`).pipe(
+          Effect.provide(
+            Layer.merge(CircuitBreaker.layer, Layer.succeed(Publisher, { publish, health: () => Effect.void }))
+          )
+        )
+        for (let n = 0; n < 20; n++) {
+          assert.strictEqual(yield* run(session), "held")
+          yield* TestClock.adjust("5 seconds")
+        }
+        assert.include(yield* stats, { pending: 3, retrying: 0, dead: 0, breaker: "open" })
+      }
     })
   )
 })

@@ -1,3 +1,4 @@
+import * as SqlClient from "@effect/sql/SqlClient"
 import { assert, describe, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -206,6 +207,28 @@ describe("members", () => {
       }))
       assert.strictEqual((yield* held).length, 9)
       assert.include(yield* stats, { pending: 0 })
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("end what they are at when they lose a lane, and take it again when it is free", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const inner = yield* Publisher
+      yield* appended(1)
+      let calls = 0
+      const publisher = Layer.succeed(Publisher, {
+        ...inner,
+        publish: (topic, batch) => calls++ === 0 ? Effect.never : inner.publish(topic, batch)
+      })
+      yield* Effect.provide(
+        working(Effect.gen(function*() {
+          yield* TestClock.adjust("1 second")
+          yield* sql`UPDATE trustlog_cursor SET owner = 'thief', epoch = epoch + 1 WHERE name = 'lane/operation'`
+          // The thief's lease lapses long before the publish deadline would have ended the cycle.
+          for (let n = 0; n < 15; n++) yield* TestClock.adjust("1 second")
+          assert.include(yield* stats, { pending: 0, delivered: 1 })
+        })),
+        publisher
+      )
     }).pipe(Effect.provide(layer)))
 
   it.effect("that were frozen while they published settle nothing when they wake up", () =>
