@@ -49,7 +49,7 @@ export const drainOnce = (options: {
           delivered += progress.delivered
           refused += progress.refused
           outage = progress.outage ?? outage
-          if (outage !== undefined || progress.next._tag !== "Again") return
+          if (progress.outage !== undefined || progress.next._tag !== "Again") return
         }
       })
 
@@ -69,7 +69,6 @@ export const drainOnce = (options: {
       const drained = new Set<Lane>()
       for (const { lane } of yield* repository.lanes) {
         if (yield* drainLane(lane)) drained.add(lane)
-        if (outage !== undefined) return true
       }
       yield* Effect.flatMap(RetryWorker.session, exhaust)
       const { lanes } = yield* repository.stats

@@ -2,11 +2,14 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as TestClock from "effect/TestClock"
 import * as Drain from "../src/Drain.ts"
 import { laneOf } from "../src/Operation.ts"
+import { Publisher } from "../src/Publisher.ts"
 import * as Memory from "../src/Publisher/Memory.ts"
 import { Repository } from "../src/Repository.ts"
+import { PublisherError } from "../src/TrustlogError.ts"
 import { appended, entry, held, layer, uuid } from "./workers.ts"
 
 describe("a drain", () => {
@@ -64,6 +67,23 @@ describe("a drain", () => {
       const drained = yield* Drain.drainOnce()
       assert.strictEqual(drained.outage?.message, "the log is down")
       assert.include(drained.stats, { pending: 3, retrying: 0, breaker: "open" })
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("delivers to the topics that are well, while another is out", () =>
+    Effect.gen(function*() {
+      const repository = yield* Repository
+      const inner = yield* Publisher
+      yield* appended(300)
+      yield* repository.append(Array.from({ length: 300 }, (_, n) => entry(1000 + n, { kind: "record" })))
+      const outage = new PublisherError({ reason: "unavailable", problem: "this topic is out" })
+      const isOut = (topic: string) => topic.endsWith("/operation")
+      const publisher = Layer.succeed(Publisher, {
+        publish: (topic, batch) => isOut(topic) ? Effect.fail(outage) : inner.publish(topic, batch),
+        health: (topic) => isOut(topic) ? Effect.fail(outage) : inner.health(topic)
+      })
+      const drained = yield* Effect.provide(Drain.drainOnce(), publisher)
+      assert.deepInclude(drained, { delivered: 300, outage })
+      assert.include(drained.stats, { pending: 300 })
     }).pipe(Effect.provide(layer)))
 
   it.effect("leaves a paused lane as it is", () =>

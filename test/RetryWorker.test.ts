@@ -14,6 +14,7 @@ import * as Memory from "../src/Publisher/Memory.ts"
 import { Repository } from "../src/Repository.ts"
 import * as RetryPolicy from "../src/RetryPolicy.ts"
 import * as RetryWorker from "../src/RetryWorker.ts"
+import { PublisherError } from "../src/TrustlogError.ts"
 import { appended, held, id, layer, uuid } from "./workers.ts"
 
 const lane = laneOf("operation")
@@ -132,6 +133,48 @@ describe("a refused record", () => {
       yield* repository.replay([id(1)])
       yield* cycles(1)
       assert.include(yield* stats, { pending: 0, dead: 0, delivered: 1 })
+    }).pipe(Effect.provide(layer)))
+})
+
+describe("a retry that loses the connection", () => {
+  it.effect("is found among the others of its claim, each of which is sent alone then", () =>
+    Effect.gen(function*() {
+      const control = yield* Memory.Control
+      const repository = yield* Repository
+      for (const n of [1, 2, 3, 4, 5]) yield* control.refuse(uuid(n), "rejected")
+      yield* appended(5)
+      yield* cycles(1)
+      for (const n of [1, 2, 3, 4, 5]) yield* control.accept(uuid(n))
+      yield* control.breakOn(uuid(3))
+      yield* cycles(1)
+      assert.include(yield* stats, { delivered: 4, retrying: 1, dead: 0 })
+      yield* cycles(40)
+      assert.include(yield* repository.deadLetter(id(3)), { attempts: 6, reason: "suspect" })
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("is not sent while the log says that it is not well", () =>
+    Effect.gen(function*() {
+      const repository = yield* Repository
+      const inner = yield* Publisher
+      yield* appended(1)
+      const held = yield* repository.acquire(lane, "other", Duration.seconds(10))
+      if (held === undefined) return assert.fail("the lane is free")
+      for (let loss = 0; loss < 3; loss++) {
+        yield* repository.markInFlight(held, 1)
+        yield* repository.countLoss(held, "lost")
+      }
+      let calls = 0
+      const publisher = Layer.succeed(Publisher, {
+        publish: (topic, batch) => {
+          calls++
+          return inner.publish(topic, batch)
+        },
+        health: () => new PublisherError({ reason: "unavailable", problem: "not now" })
+      })
+      const { outage } = yield* Effect.provide(Effect.flatMap(RetryWorker.session, ({ cycle }) => cycle), publisher)
+      assert.strictEqual(outage?.message, "not now")
+      assert.strictEqual(calls, 0)
+      assert.include(yield* stats, { retrying: 1, dead: 0 })
     }).pipe(Effect.provide(layer)))
 })
 
