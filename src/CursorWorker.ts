@@ -4,17 +4,14 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Layer from "effect/Layer"
-import * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
-import { v4 } from "uuid"
+import type * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
 import { Next } from "./Actor.ts"
 import * as CircuitBreaker from "./CircuitBreaker.ts"
 import * as Delivery from "./Delivery.ts"
-import { type ActorRef, Host } from "./Host.ts"
-import * as LaneLease from "./LaneLease.ts"
-import type { Lane } from "./Operation.ts"
+import type { Host } from "./Host.ts"
+import type * as LaneLease from "./LaneLease.ts"
+import * as Membership from "./Membership.ts"
 import type { Publisher } from "./Publisher.ts"
 import { type Breaker, type Lease, Repository } from "./Repository.ts"
 import { Topics } from "./Topics.ts"
@@ -209,88 +206,25 @@ export const session = (
 
 const monotonic = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 1_000_000)
 
-/** A lane that this process delivers. */
-interface Owned {
-  readonly ref: ActorRef
-  readonly close: Effect.Effect<void>
-}
-
-/**
- * Delivers the lanes of this member: it registers, takes its share of the lanes that nobody holds (each member up to
- * lanes / members, rounded up), and gives surplus back. Every lane is an actor of its own. When the scope closes, the
- * lanes are drained for as long as `WorkerConfig.shutdown` says and given back.
- */
-export const layer: Layer.Layer<
-  never,
-  never,
-  Repository | Publisher | CircuitBreaker.CircuitBreakers | Host
-> = Layer.scopedDiscard(Effect.gen(function*() {
-  const repository = yield* Repository
-  const host = yield* Host
-  const config = yield* WorkerConfig
-  const member = v4()
-  const lanes = new Map<Lane, Owned>()
-
-  const actor = ({ lease, lost }: LaneLease.Held) =>
-    Effect.map(session(lease), ({ cycle }) => ({
+/** A lane's worker as an actor. It ends when the lane is lost. */
+const actor = ({ lease, lost }: LaneLease.Held) =>
+  Effect.gen(function*() {
+    const { scanInterval } = yield* WorkerConfig
+    const { cycle } = yield* session(lease)
+    return {
       identity: `cursor/${lease.lane}`,
-      pollInterval: config.scanInterval,
+      pollInterval: scanInterval,
       cycle: cycle.pipe(
         Effect.map((progress) => progress.next),
         Effect.catchTag("LeaseLost", (error) => Effect.as(Effect.logWarning(error.message), Next.Stop())),
         Effect.raceFirst(Effect.as(lost, Next.Stop()))
       )
-    }))
-
-  const take = (lane: Lane) =>
-    Effect.uninterruptibleMask((restore) =>
-      Effect.gen(function*() {
-        const scope = yield* Scope.make()
-        const held = yield* LaneLease.hold(lane, member).pipe(Scope.extend(scope), Effect.onError(() => close(scope)))
-        if (held === undefined) return yield* close(scope)
-        const ref = yield* Scope.extend(Effect.flatMap(actor(held), host.start), scope)
-        lanes.set(lane, { ref, close: close(scope) })
-        yield* restore(Effect.logDebug(`delivering lane ${lane}`))
-      })
-    )
-
-  const giveBack = (lane: Lane, owned: Owned) => Effect.zipRight(Effect.sync(() => lanes.delete(lane)), owned.close)
-
-  /** What is pending now is delivered, then what is under way is finished: nothing need be sent twice after a restart. */
-  const drain = ({ ref }: Owned) => Effect.timeoutOption(ref.send("Drain"), config.shutdown)
-
-  const keepLanes = Effect.gen(function*() {
-    const members = yield* repository.register(member, config.lease)
-    for (const [lane, owned] of lanes) {
-      if ((yield* owned.ref.status).state === "stopped") yield* giveBack(lane, owned)
     }
-    const known = yield* repository.lanes
-    const share = Math.ceil(known.length / members)
-    for (const [lane, owned] of Array.from(lanes).slice(share)) yield* giveBack(lane, owned)
-    for (const { lane, owner } of known) {
-      if (lanes.size < share && owner === null) yield* take(lane)
-    }
-    return Next.Idle({})
   })
 
-  yield* Effect.addFinalizer(() =>
-    Effect.gen(function*() {
-      yield* Effect.forEach(lanes.values(), drain, { concurrency: "unbounded", discard: true })
-      yield* Effect.forEach(lanes, ([lane, owned]) => giveBack(lane, owned), {
-        concurrency: "unbounded",
-        discard: true
-      })
-      yield* Effect.catchAll(
-        repository.unregister(member),
-        (error) => Effect.logWarning(`could not sign off, and will lapse: ${error.message}`)
-      )
-    })
-  )
-  yield* host.start({ identity: "lanes", cycle: keepLanes, pollInterval: config.laneScan })
-  yield* repository.wakeUps.pipe(
-    Stream.runForEach(() => Effect.forEach(lanes.values(), ({ ref }) => ref.send("Wake"), { discard: true })),
-    Effect.forkScoped
-  )
-}))
-
-const close = (scope: Scope.CloseableScope) => Scope.close(scope, Exit.void)
+/** Delivers this member's share of the lanes (see `Membership`), each by an actor of its own. */
+export const layer: Layer.Layer<
+  never,
+  never,
+  Repository | Publisher | CircuitBreaker.CircuitBreakers | Host
+> = Membership.layer(actor)

@@ -1,6 +1,6 @@
 /**
- * Every public module, by its name. Applications that care for their start-up import modules by their path instead:
- * `effect-trustlog/Trustlog`.
+ * Every public module, by its name; back-ends are imported by their path (`effect-trustlog/Publisher/Ledger`), and so is
+ * everything in applications that care for their start-up.
  */
 export * as Actor from "./Actor.ts"
 export * as CircuitBreaker from "./CircuitBreaker.ts"
@@ -13,6 +13,7 @@ export * as Host from "./Host.ts"
 export * as JsonLines from "./JsonLines.ts"
 export * as LaneLease from "./LaneLease.ts"
 export * as Ledger from "./Ledger.ts"
+export * as Membership from "./Membership.ts"
 export * as Migrations from "./Migrations.ts"
 export * as Operation from "./Operation.ts"
 export * as Publisher from "./Publisher.ts"
@@ -24,6 +25,8 @@ export * as Signer from "./Signer.ts"
 export * as Strategy from "./Strategy.ts"
 export * as Topics from "./Topics.ts"
 export * as Trustlog from "./Trustlog.ts"
+export * as TrustlogConfig from "./TrustlogConfig.ts"
 export * as TrustlogError from "./TrustlogError.ts"
 export * as TrustlogMetrics from "./TrustlogMetrics.ts"
+export * as Verify from "./Verify.ts"
 export * as WorkerConfig from "./WorkerConfig.ts"

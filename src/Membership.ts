@@ -1,0 +1,84 @@
+/**
+ * Which lanes this process delivers: any number of processes share them evenly, and take over from one that ends or dies.
+ */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { v4 } from "uuid"
+import { type Actor, Next } from "./Actor.ts"
+import { type ActorRef, Host } from "./Host.ts"
+import * as LaneLease from "./LaneLease.ts"
+import type { Lane } from "./Operation.ts"
+import { Repository } from "./Repository.ts"
+import { WorkerConfig } from "./WorkerConfig.ts"
+
+/** A lane that this process delivers. */
+interface Owned {
+  readonly ref: ActorRef
+  readonly close: Effect.Effect<void>
+}
+
+const close = (scope: Scope.CloseableScope) => Scope.close(scope, Exit.void)
+
+/**
+ * Registers as a member and looks for lanes every `WorkerConfig.laneScan`: it takes those that nobody holds, up to its
+ * share (lanes / members, rounded up), and gives surplus back. Each lane that it holds is an actor, made by `begin`. When
+ * the scope closes, the lanes are drained for as long as `WorkerConfig.shutdown` says, and given back.
+ */
+export const layer = <E, R, R2>(
+  begin: (held: LaneLease.Held) => Effect.Effect<Actor<E, R>, never, R2>
+): Layer.Layer<never, never, Repository | Host | R | R2> =>
+  Layer.scopedDiscard(Effect.gen(function*() {
+    const repository = yield* Repository
+    const host = yield* Host
+    const config = yield* WorkerConfig
+    const member = v4()
+    const lanes = new Map<Lane, Owned>()
+
+    const take = (lane: Lane) =>
+      Effect.uninterruptible(Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const held = yield* LaneLease.hold(lane, member).pipe(Scope.extend(scope), Effect.onError(() => close(scope)))
+        if (held === undefined) return yield* close(scope)
+        const ref = yield* Scope.extend(Effect.flatMap(begin(held), host.start), scope)
+        lanes.set(lane, { ref, close: close(scope) })
+      }))
+
+    const giveBack = (lane: Lane, owned: Owned) => Effect.zipRight(Effect.sync(() => lanes.delete(lane)), owned.close)
+
+    /** What is pending now is delivered, and what is under way finished: nothing need be sent twice after a restart. */
+    const drain = ({ ref }: Owned) => Effect.timeoutOption(ref.send("Drain"), config.shutdown)
+
+    const keepShare = Effect.gen(function*() {
+      const members = yield* repository.register(member, config.lease)
+      for (const [lane, owned] of lanes) {
+        if ((yield* owned.ref.status).state === "stopped") yield* giveBack(lane, owned)
+      }
+      const known = yield* repository.lanes
+      const share = Math.ceil(known.length / members)
+      for (const [lane, owned] of Array.from(lanes).slice(share)) yield* giveBack(lane, owned)
+      for (const { lane, owner } of known) {
+        if (lanes.size < share && owner === null) yield* take(lane)
+      }
+      return Next.Idle({})
+    })
+
+    yield* Effect.addFinalizer(() =>
+      Effect.gen(function*() {
+        const together = { concurrency: "unbounded", discard: true } as const
+        yield* Effect.forEach(lanes.values(), drain, together)
+        yield* Effect.forEach(lanes, ([lane, owned]) => giveBack(lane, owned), together)
+        yield* Effect.catchAll(
+          repository.unregister(member),
+          (error) => Effect.logWarning(`could not sign off, and will lapse: ${error.message}`)
+        )
+      })
+    )
+    yield* host.start({ identity: "lanes", cycle: keepShare, pollInterval: config.laneScan })
+    yield* repository.wakeUps.pipe(
+      Stream.runForEach(() => Effect.forEach(lanes.values(), ({ ref }) => ref.send("Wake"), { discard: true })),
+      Effect.forkScoped
+    )
+  }))
