@@ -14,7 +14,7 @@ export interface Shape {
   readonly backlogPageRows: number
   /** So many bytes of payload end a page before its rows do. */
   readonly pageBytes: number
-  /** How long a lane stays with an owner that is not heard of. */
+  /** How long a lane stays with an owner that is not heard of: at most five minutes. */
   readonly lease: Duration.Duration
   /** How often a lease is renewed. */
   readonly leaseRenewal: Duration.Duration

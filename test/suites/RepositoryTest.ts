@@ -290,6 +290,21 @@ export const suite = (
     )
 
     test(
+      "a clock that is set back keeps nobody from the lanes of one that died",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        yield* TestClock.setTime(Duration.toMillis("10 hours"))
+        yield* lease()
+        yield* repository.register("a", ttl)
+        yield* TestClock.setTime(Duration.toMillis("1 hours"))
+        assert.isTrue((yield* repository.lanes).every(({ owner }) => owner === null))
+        assert.strictEqual(yield* repository.register("b", ttl), 1)
+        assert.isTrue((yield* lease(operationLane, "b")).isRecovered)
+        assert.isUndefined(yield* repository.acquire(operationLane, "c", ttl))
+      })
+    )
+
+    test(
       "lanes are found by what is pending, and their owners by unlapsed leases",
       Effect.gen(function*() {
         const repository = yield* Repository

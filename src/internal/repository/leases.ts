@@ -1,6 +1,7 @@
 /**
  * Who delivers which lane: members, and fenced leases on the lanes' rows.
  */
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { laneOf } from "../../Operation.ts"
 import type { Lease, Repository } from "../../Repository.ts"
@@ -8,11 +9,26 @@ import * as rows from "../rows.ts"
 import type { Context } from "./context.ts"
 import type { Losses } from "./losses.ts"
 
+/**
+ * No lease lasts for longer. One that seems to was written by a clock that has been set back since; its owner, if it is
+ * alive, renews it by the clock as it is now.
+ */
+const longest = Duration.minutes(5)
+
 export const make = (
   context: Context,
   losses: Losses
 ): Pick<Repository["Type"], "register" | "unregister" | "lanes" | "acquire" | "renew" | "release" | "lowerBound"> => {
   const { cursor, ensureLane, fencedUpdate, laneName, laneRow, later, now, pending, query, sql, transact } = context
+
+  /** The end of a lease that begins now. */
+  const end = (timeToLive: Duration.Duration) => later(Duration.min(timeToLive, longest))
+
+  /** Whether a lease of `trustlog_cursor` has not lapsed. */
+  const isLive = Effect.map(
+    Effect.all([now, later(longest)]),
+    ([at, latest]) => sql`lease_until > ${at} AND lease_until <= ${latest}`
+  )
 
   const boundOf = (lane: string, otherwise: number) =>
     Effect.map(
@@ -26,11 +42,11 @@ export const make = (
         "registering as a member",
         Effect.gen(function*() {
           const at = yield* now
-          const until = yield* later(timeToLive)
+          const until = yield* end(timeToLive)
           yield* sql`INSERT INTO ${cursor} ${
             sql.insert({ name: `member/${member}`, lease_until: until, updated_at: at })
           } ON CONFLICT (name) DO UPDATE SET lease_until = ${until}, updated_at = ${at}`
-          yield* sql`DELETE FROM ${cursor} WHERE name LIKE 'member/%' AND lease_until <= ${at}`
+          yield* sql`DELETE FROM ${cursor} WHERE name LIKE 'member/%' AND NOT (${yield* isLive})`
           const [found] = yield* sql<{ readonly members: number }>`SELECT count(*) AS members FROM ${cursor}
             WHERE name LIKE 'member/%'`
           return Number(found?.members ?? 0)
@@ -50,7 +66,7 @@ export const make = (
             SELECT (SELECT min(p.lane) FROM ${pending} p WHERE p.lane > found.lane) FROM found WHERE lane IS NOT NULL
           ) SELECT lane FROM found WHERE lane IS NOT NULL`
         const known = yield* sql<{ readonly lane: string; readonly owner: string | null }>`SELECT
-            substr(name, ${"lane/".length + 1}) AS lane, CASE WHEN lease_until > ${yield* now} THEN owner END AS owner
+            substr(name, ${"lane/".length + 1}) AS lane, CASE WHEN ${yield* isLive} THEN owner END AS owner
           FROM ${cursor} WHERE name LIKE 'lane/%'`
         const owners = new Map<string, string | null>([[laneOf("operation"), null], [laneOf("record"), null]])
         for (const { lane } of found) owners.set(lane, null)
@@ -65,7 +81,7 @@ export const make = (
         Effect.gen(function*() {
           yield* ensureLane(lane)
           const [row] = yield* sql<{ readonly is_held: number }>`SELECT
-              CASE WHEN owner <> ${owner} AND lease_until > ${yield* now} THEN 1 ELSE 0 END AS is_held
+              CASE WHEN owner <> ${owner} AND ${yield* isLive} THEN 1 ELSE 0 END AS is_held
             FROM ${cursor} WHERE name = ${laneName(lane)}`
           const before = yield* laneRow(lane)
           if (before === undefined || row === undefined || Number(row.is_held) === 1) return undefined
@@ -81,7 +97,7 @@ export const make = (
             isRecovered
           }
           yield* sql`UPDATE ${cursor} SET owner = ${owner}, epoch = ${lease.epoch}, position = ${position},
-            lease_until = ${yield* later(timeToLive)}, updated_at = ${yield* now} WHERE name = ${laneName(lane)}`
+            lease_until = ${yield* end(timeToLive)}, updated_at = ${yield* now} WHERE name = ${laneName(lane)}`
           if (isRecovered) yield* losses.count(lane, before, "the process was lost each time it sent this record")
           return lease
         })
@@ -90,7 +106,7 @@ export const make = (
     renew: (lease, timeToLive) =>
       query(
         `renewing the lease of lane ${lease.lane}`,
-        Effect.flatMap(later(timeToLive), (until) => fencedUpdate(lease, sql`lease_until = ${until}`))
+        Effect.flatMap(end(timeToLive), (until) => fencedUpdate(lease, sql`lease_until = ${until}`))
       ),
 
     release: (lease) =>
