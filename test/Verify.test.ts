@@ -18,7 +18,7 @@ import { type Message, Publisher } from "../src/Publisher.ts"
 import * as Receipt from "../src/Receipt.ts"
 import { Repository } from "../src/Repository.ts"
 import * as Trustlog from "../src/Trustlog.ts"
-import type { Report } from "../src/Verify.ts"
+import * as Verify from "../src/Verify.ts"
 import * as keys from "../src/internal/ledger/key.ts"
 import * as note from "../src/internal/note.ts"
 import * as rows from "../src/internal/rows.ts"
@@ -52,7 +52,7 @@ const settled = Effect.flatMap(Worlds, (all) => worlds.copyOf(all.settled))
 const unsettled = Effect.flatMap(Worlds, (all) => worlds.copyOf(all.unsettled))
 
 /** The whole report, for a failing test to show. */
-const told = (report: Report) => JSON.stringify(report, undefined, 2)
+const told = (report: Verify.Report) => JSON.stringify(report, undefined, 2)
 
 /** The verdict is tampered, and each of these is named. */
 const assertNamed = (report: Report, names: ReadonlyArray<string>) => {
@@ -645,13 +645,18 @@ const signedCases: ReadonlyArray<Case> = [
 ]
 
 /** Writes a lane's receipts anew, as somebody does who knows how they are chained. */
-const forge = (world: World, lane: string, change: (leaf: Receipt.Leaf) => ReadonlyArray<Receipt.Leaf>) =>
+const forge = (
+  world: World,
+  lane: string,
+  change: (leaf: Receipt.Leaf) => ReadonlyArray<Receipt.Leaf>,
+  more: Partial<Receipt.Receipt> = {}
+) =>
   Effect.gen(function*() {
     const { evidence } = yield* Repository
     let previous = Receipt.genesis
     for (const receipt of yield* evidence.receipts({ lane, after: 0, limit: 100 })) {
       const leaves = Either.getOrThrow(Receipt.open(receipt)).flatMap(change)
-      const forged = { ...receipt, previous, ...Receipt.seal(leaves) }
+      const forged = { ...receipt, previous, ...Receipt.seal(leaves), ...more }
       previous = Receipt.hash(forged)
       const columns = Object.entries(rows.toReceiptRow(forged))
       yield* sql(
@@ -707,6 +712,21 @@ const forgedCases: ReadonlyArray<Case> = [
         forge(world, "operation", (leaf) => leaf.id === uuid(5) ? [] : [leaf])
       ),
     names: [uuid(5)]
+  },
+  {
+    what: "receipts forget the ledger, one operation changes with its hash, and the chain after it",
+    tamper: (world) =>
+      Effect.flatMap(
+        rewrite(world, 5, "actor = 'mallory'"),
+        (contentHash) =>
+          forge(world, "operation", (leaf) => [leaf.id === uuid(5) ? { ...leaf, contentHash } : leaf], { ledger: null })
+      ),
+    names: [uuid(1), uuid(5)]
+  },
+  {
+    what: "receipts name another root of the ledger, with the chain after it",
+    tamper: (world) => forge(world, "operation", (leaf) => [leaf], { ledger: { size: 380, root: "00".repeat(32) } }),
+    names: ["receipt/operation/1", "receipt/operation/4"]
   },
   {
     what: "a leaf says another id, with the chain after it",
@@ -930,6 +950,38 @@ layer(made, { excludeTestServices: true })("Verify", (it) => {
       yield* publish(world, (stream) => [8021, 8022].map((n) => messageOf(stream, input(n))))
       const report = yield* verify(world)
       assert.deepInclude(report, { verdict: "incomplete", pending: 4, ledgerSize: 382 }, told(report))
+    }))
+
+  /** Verifies while something happens between the look at the database and the last one at the ledger. */
+  const verifyMeanwhile = (world: World, meanwhile: Effect.Effect<unknown, unknown>) =>
+    Effect.flatMap(
+      Repository,
+      (repository) =>
+        Effect.provideService(Verify.verify({ ledger: world.ledger }), Repository, {
+          ...repository,
+          evidence: {
+            ...repository.evidence,
+            // As another process does it: a fibre of ours would be inside the snapshot.
+            heads: Effect.tap(repository.evidence.heads, () => Effect.promise(() => Effect.runPromise(meanwhile)))
+          }
+        })
+    ).pipe(Effect.provide(worlds.repository(world)))
+
+  it.scoped("what is appended and delivered while it looks raises no alarm", () =>
+    Effect.gen(function*() {
+      const world = yield* settled
+      const report = yield* verifyMeanwhile(world, goOn(world))
+      assert.deepInclude(report, { verdict: "complete", delivered: 367, ledgerSize: 385 }, told(report))
+    }))
+
+  it.scoped("an older copy of the ledger that comes while it looks: tampered, and named", () =>
+    Effect.gen(function*() {
+      const before = yield* settled
+      const world = yield* worlds.copyOf(before)
+      yield* goOn(world)
+      yield* both(forgetReceipts(before), forgetRows)(world)
+      const report = yield* verifyMeanwhile(world, restore(before, [...files, ...map])(world))
+      assertNamed(report, ["checkpoint"])
     }))
 
   it.scoped("a map that is behind the ledger, as a loss of power leaves it, raises no alarm", () =>
