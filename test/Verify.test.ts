@@ -55,7 +55,7 @@ const unsettled = Effect.flatMap(Worlds, (all) => worlds.copyOf(all.unsettled))
 const told = (report: Verify.Report) => JSON.stringify(report, undefined, 2)
 
 /** The verdict is tampered, and each of these is named. */
-const assertNamed = (report: Report, names: ReadonlyArray<string>) => {
+const assertNamed = (report: Verify.Report, names: ReadonlyArray<string>) => {
   assert.strictEqual(report.verdict, "tampered", told(report))
   const ids = new Set([...report.missing, ...report.altered, ...report.surplus].map((finding) => finding.id))
   for (const name of names) assert.isTrue(ids.has(name), `${name} is not named: ${told(report)}`)
