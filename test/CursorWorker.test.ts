@@ -158,6 +158,18 @@ describe("delivery", () => {
   )
 
   test(
+    "rows whose size was tampered with hold nobody up",
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      yield* appended(4)
+      yield* sql`UPDATE operation SET payload_bytes = 9223372036854775807 WHERE position IN (1, 2)`
+      yield* sql`UPDATE operation SET payload_bytes = -9223372036854775807 WHERE position = 3`
+      yield* run(yield* begin())
+      assert.deepStrictEqual(yield* held, [1, 2, 3, 4])
+    })
+  )
+
+  test(
     "rows that appear behind the cursor are found by the next derivation, and counted as late",
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient

@@ -25,9 +25,12 @@ export interface LaneRow {
   readonly losses: number
 }
 
-/** The size of a row of `operation o`; plain SQL may have left it out. */
-export const bytesOfRow =
-  "CASE WHEN o.content_hash IS NULL THEN COALESCE(LENGTH(o.payload), 0) ELSE o.payload_bytes END"
+/**
+ * The size of a row of `operation o`. Plain SQL may have left it out, and a size that was tampered with must not make a
+ * sum overflow.
+ */
+export const bytesOfRow = `CASE WHEN o.content_hash IS NULL THEN COALESCE(LENGTH(o.payload), 0)
+  WHEN o.payload_bytes BETWEEN 0 AND 1000000000 THEN o.payload_bytes ELSE 1000000000 END`
 
 /** What every part is built from. */
 export type Context = ReturnType<typeof make>
