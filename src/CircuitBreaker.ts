@@ -12,6 +12,7 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { Breaker } from "./Repository.ts"
 import { firstDelays } from "./RetryPolicy.ts"
+import * as monotonic from "./internal/monotonic.ts"
 
 /**
  * What the breaker answers to who wants to send.
@@ -64,9 +65,6 @@ const longestReplay = 20
 /** Somebody who is held asks again after the delay, so that none at all would be a hot loop. */
 const shortest = Duration.millis(10)
 
-// The wall clock may be set back, and then everything that waits until a time would wait for too long.
-const monotonic = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 1_000_000)
-
 /** Makes a closed breaker. */
 export const make = (options: Options = defaultOptions): Effect.Effect<CircuitBreaker> =>
   Effect.map(Clock.currentTimeMillis, (now) => unsafeMake(options, now))
@@ -85,7 +83,7 @@ const unsafeMake = (options: Options, madeAt: number): CircuitBreaker => {
 
   const ask = Effect.gen(function*() {
     const now = yield* Clock.currentTimeMillis
-    const at = yield* monotonic
+    const at = yield* monotonic.now
     return yield* Effect.sync((): Permit => {
       if (state.breaker === "closed") return Permit.Flow({ change })
       // Somebody else is probing. How long that takes is not known.
@@ -114,7 +112,7 @@ const unsafeMake = (options: Options, madeAt: number): CircuitBreaker => {
       Effect.gen(function*() {
         const delays = yield* firstDelays(options.schedule, Math.min(failures + 1, longestReplay))
         const now = yield* Clock.currentTimeMillis
-        const at = yield* monotonic
+        const at = yield* monotonic.now
         yield* Effect.sync(() => {
           if (permit.change !== change) return
           failures++

@@ -1,7 +1,6 @@
 /**
  * The first line: delivers a lane's pending rows in the order of their positions, page by page.
  */
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
@@ -18,6 +17,7 @@ import { Topics } from "./Topics.ts"
 import type { DatabaseError, LeaseLost, PublisherError } from "./TrustlogError.ts"
 import * as TrustlogMetrics from "./TrustlogMetrics.ts"
 import { WorkerConfig } from "./WorkerConfig.ts"
+import * as monotonic from "./internal/monotonic.ts"
 
 /** What one cycle did, and what to do next. */
 export interface Progress {
@@ -59,7 +59,7 @@ export const session = (
     let reached = lease.reached
     /** Rows at or below it that turn up now had been passed: only a re-derivation finds them. */
     let passed = lease.reached
-    let rederivedAt = yield* monotonic
+    let rederivedAt = yield* monotonic.now
     /** Positions reached, and when, not older than the trail. */
     let trail: ReadonlyArray<{ readonly at: number; readonly position: number }> = []
     // After a loss, of the connection or of a process, records go in single file until one succeeds; then pages grow
@@ -96,7 +96,7 @@ export const session = (
       })
 
     const rederive = Effect.gen(function*() {
-      const now = yield* monotonic
+      const now = yield* monotonic.now
       if (now - rederivedAt < Duration.toMillis(config.rederivation)) return
       rederivedAt = now
       const derived = yield* repository.lowerBound(lease, bound)
@@ -109,7 +109,7 @@ export const session = (
      * ago. Neither passes a row that is known to be pending.
      */
     const advance = (last: number, isFull: boolean, unsettled: ReadonlyArray<{ readonly position: number }>) =>
-      Effect.map(monotonic, (now) => {
+      Effect.map(monotonic.now, (now) => {
         const horizon = now - Duration.toMillis(config.trail)
         const trailing = trail.findLast(({ at }) => at <= horizon)?.position ?? bound
         const known = unsettled.reduce((first, { position }) => Math.min(first, position), Infinity)
@@ -161,9 +161,6 @@ export const session = (
         }
         const dead = refused.filter((refusal) => refusal.delay === undefined).length
         yield* TrustlogMetrics.settled(lane, { delivered: attempt.delivered.length, refused: refused.length, dead })
-        for (const refusal of attempt.refused) {
-          yield* Effect.logWarning(`operation ${refusal.row.id} was refused (${refusal.reason}): ${refusal.error}`)
-        }
         const progress = { ...again, delivered: attempt.delivered.length, refused: refused.length, dead }
         if (attempt.unknown.length === 0) {
           yield* isWell(permit)
@@ -203,8 +200,6 @@ export const session = (
       )
     }
   })
-
-const monotonic = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 1_000_000)
 
 /** A lane's worker as an actor. It ends when the lane is lost. */
 const actor = ({ lease, lost }: LaneLease.Held) =>

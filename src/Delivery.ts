@@ -2,6 +2,7 @@
  * One attempt at publishing some rows, and what became of each. Both workers deliver this way.
  */
 import * as Arr from "effect/Array"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
@@ -139,21 +140,28 @@ export const health = (lane: Lane): Effect.Effect<void, PublisherError, Publishe
     })
   })
 
-/** Decides when refused rows are tried again, or that they are not. */
+/** So many refusals of a batch are logged one by one. */
+const maxLogged = 10
+
+/** Decides, and logs, when refused rows are tried again, or that they are dead letters. */
 export const refusals = (
   refused: ReadonlyArray<Unfit & { readonly attempts: number }>
 ): Effect.Effect<ReadonlyArray<Refusal>> =>
   Effect.gen(function*() {
     const policy = yield* RetryPolicy.RetryPolicy
     const delays = new Map<number, Refusal["delay"]>()
+    const refusals: Array<Refusal> = []
     for (const attempts of new Set(refused.map((refusal) => refusal.attempts + 1))) {
       const delay = yield* RetryPolicy.delayAfter(policy, attempts)
       delays.set(attempts, Option.getOrUndefined(delay))
     }
-    return refused.map(({ attempts, error, reason, row }) => ({
-      position: row.position,
-      reason,
-      error,
-      delay: isFinal(reason) ? undefined : delays.get(attempts + 1)
-    }))
+    for (const { attempts, error, reason, row } of refused) {
+      const delay = isFinal(reason) ? undefined : delays.get(attempts + 1)
+      refusals.push({ position: row.position, reason, error, delay })
+      if (refusals.length > maxLogged) continue
+      const next = delay === undefined ? "it is a dead letter" : `it is tried again in ${Duration.format(delay)}`
+      yield* Effect.logWarning(`operation ${row.id} was refused (${reason}): ${error}; ${next}`)
+    }
+    if (refused.length > maxLogged) yield* Effect.logWarning(`${refused.length - maxLogged} more were refused with it`)
+    return refusals
   })

@@ -1,7 +1,6 @@
 /**
  * A lane held: its lease is renewed while the scope is open, and given back when it closes.
  */
-import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -11,6 +10,7 @@ import type { Lane } from "./Operation.ts"
 import { type Lease, Repository } from "./Repository.ts"
 import type { DatabaseError, LeaseLost } from "./TrustlogError.ts"
 import { WorkerConfig } from "./WorkerConfig.ts"
+import * as monotonic from "./internal/monotonic.ts"
 
 /** A lease, and what tells that it is lost. */
 export interface Held {
@@ -33,18 +33,18 @@ export const hold = (
     )
     if (lease === undefined) return undefined
     const lost = yield* Deferred.make<void>()
-    let renewedAt = yield* monotonic
+    let renewedAt = yield* monotonic.now
 
     const renew: Effect.Effect<void, LeaseLost | DatabaseError> = Effect.gen(function*() {
       // Taken before the statement: the lease may be older than the answer, never younger.
-      const at = yield* monotonic
+      const at = yield* monotonic.now
       yield* repository.renew(lease, config.lease)
       renewedAt = at
     })
     // One try that fails says nothing; only an epoch that has moved, or a lease that has run out, ends the cycle.
     const mayRenew = (error: LeaseLost | DatabaseError) =>
       Effect.map(
-        monotonic,
+        monotonic.now,
         (now) => error._tag === "DatabaseError" && now - renewedAt < Duration.toMillis(config.lease)
       )
     yield* renew.pipe(
@@ -62,9 +62,6 @@ export const hold = (
     )
     return { lease, lost: Deferred.await(lost) }
   })
-
-// The wall clock may jump, and a lease must not seem fresh, or lapsed, for that.
-const monotonic = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 1_000_000)
 
 const giveBack = (repository: Repository["Type"], lease: Lease) =>
   Effect.catchAll(

@@ -2,7 +2,6 @@
  * The second line: tries refused records again when they are due, and makes dead letters of those whose schedule has
  * ended. Any number of them may run.
  */
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -20,6 +19,7 @@ import { Topics } from "./Topics.ts"
 import type { DatabaseError, PublisherError } from "./TrustlogError.ts"
 import * as TrustlogMetrics from "./TrustlogMetrics.ts"
 import { WorkerConfig } from "./WorkerConfig.ts"
+import * as monotonic from "./internal/monotonic.ts"
 
 /** Retries, one claim a cycle. */
 export interface Session {
@@ -56,7 +56,7 @@ export const session: Effect.Effect<Session, never, Repository | Publisher | Cir
       )
 
     const hold = (lane: Lane, delay: Duration.Duration) =>
-      Effect.map(Clock.currentTimeMillis, (now) => {
+      Effect.map(monotonic.now, (now) => {
         heldUntil.set(lane, now + Duration.toMillis(delay))
       })
 
@@ -121,7 +121,7 @@ export const session: Effect.Effect<Session, never, Repository | Publisher | Cir
       )
 
     const work = Effect.gen(function*() {
-      const now = yield* Clock.currentTimeMillis
+      const now = yield* monotonic.now
       for (const [lane, until] of heldUntil) if (until <= now) heldUntil.delete(lane)
       const claim = yield* repository.claimRetries({
         limit: config.pageRows,

@@ -1,7 +1,6 @@
 /**
  * Actors as fibres of this process.
  */
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
@@ -10,9 +9,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Actor from "../Actor.ts"
 import * as Host from "../Host.ts"
-
-// The wall clock may be set back, and then everything that waits until a time would wait for too long.
-const now = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 1_000_000)
+import { now } from "../internal/monotonic.ts"
 
 /** A longer one is not a delay to JavaScript's timers; whatever comes after it is decided anew. */
 const longestSleep = 24 * 60 * 60 * 1_000
