@@ -14,6 +14,7 @@ import type { Publisher } from "./Publisher.ts"
 import { Repository, type Stats } from "./Repository.ts"
 import * as RetryWorker from "./RetryWorker.ts"
 import type { DatabaseError, PublisherError } from "./TrustlogError.ts"
+import { nextTurn } from "./internal/eventLoop.ts"
 
 /** How a drain ended. */
 export interface Drained {
@@ -50,19 +51,21 @@ export const drainOnce = (options: {
           refused += progress.refused
           outage = progress.outage ?? outage
           if (progress.outage !== undefined || progress.next._tag !== "Again") return
+          yield* nextTurn
         }
       })
 
+    /** Whether the lane was ours until there was nothing left to do in it. */
     const drainLane = (lane: Lane) =>
       Effect.scoped(Effect.gen(function*() {
         const held = yield* LaneLease.hold(lane, owner)
         if (held === undefined) return false
-        yield* CursorWorker.session(held.lease).pipe(
+        return yield* CursorWorker.session(held.lease).pipe(
           Effect.flatMap(exhaust),
-          Effect.catchTag("LeaseLost", (error) => Effect.logWarning(error.message)),
-          Effect.raceFirst(held.lost)
+          Effect.as(true),
+          Effect.catchTag("LeaseLost", (error) => Effect.as(Effect.logWarning(error.message), false)),
+          Effect.raceFirst(Effect.as(held.lost, false))
         )
-        return true
       }))
 
     const pass = Effect.gen(function*() {

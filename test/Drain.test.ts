@@ -1,3 +1,4 @@
+import * as SqlClient from "@effect/sql/SqlClient"
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -84,6 +85,35 @@ describe("a drain", () => {
       const drained = yield* Effect.provide(Drain.drainOnce(), publisher)
       assert.deepInclude(drained, { delivered: 300, outage })
       assert.include(drained.stats, { pending: 300 })
+    }).pipe(Effect.provide(layer)))
+
+  it.live("keeps to its budget though neither database nor log ever leaves the thread", () =>
+    Effect.gen(function*() {
+      yield* appended(9000)
+      const drained = yield* Drain.drainOnce({ budget: "1 millis" })
+      assert.isAbove(drained.stats.pending, 0)
+      assert.strictEqual(drained.stats.pending + drained.stats.delivered, 9000)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("waits for a lane that it lost, until that is free again", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const inner = yield* Publisher
+      yield* appended(3)
+      let calls = 0
+      const publisher = Layer.succeed(Publisher, {
+        ...inner,
+        publish: (topic, batch) =>
+          calls++ > 0 ? inner.publish(topic, batch) : Effect.zipRight(
+            Effect.orDie(
+              sql`UPDATE trustlog_cursor SET owner = 'thief', epoch = epoch + 1 WHERE name = 'lane/operation'`
+            ),
+            inner.publish(topic, batch)
+          )
+      })
+      const fiber = yield* Effect.fork(Effect.provide(Drain.drainOnce(), publisher))
+      for (let n = 0; n < 12; n++) yield* TestClock.adjust("1 second")
+      assert.include((yield* Fiber.join(fiber)).stats, { pending: 0, delivered: 3 })
     }).pipe(Effect.provide(layer)))
 
   it.effect("leaves a paused lane as it is", () =>

@@ -9,6 +9,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Actor from "../Actor.ts"
 import * as Host from "../Host.ts"
+import { nextTurn } from "../internal/eventLoop.ts"
 import { now } from "../internal/monotonic.ts"
 
 /** A longer one is not a delay to JavaScript's timers; whatever comes after it is decided anew. */
@@ -16,16 +17,6 @@ const longestSleep = 24 * 60 * 60 * 1_000
 
 /** For how long cycles may follow each other before timers and sockets get their turn. */
 const longestTurn = 5
-
-/**
- * Effect's scheduler lets timers wait for thousands of its own turns. With a database that answers without leaving the
- * thread, cycles that always have more to do would starve everything else, the renewal of their own lease included.
- */
-const nextTurn = Effect.async<void>((resume) => {
-  const go = () => resume(Effect.void)
-  if (typeof setImmediate === "function") setImmediate(go)
-  else setTimeout(go, 0)
-})
 
 const start = <E, R>(actor: Actor.Actor<E, R>): Effect.Effect<Host.ActorRef, never, R | Scope.Scope> =>
   Effect.gen(function*() {

@@ -145,8 +145,6 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
       )
     ))
 
-  const promoteThose = (found: ReadonlyArray<Pending>) => Effect.as(insertPromotions(found), found.length)
-
   return {
     append: (entries) =>
       entries.length === 0 ? Effect.succeed([]) : Effect.gen(function*() {
@@ -184,12 +182,13 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
     promoteRange: ({ from, to }) =>
       join(
         "promoting operations",
-        Effect.flatMap(
-          sql<{ readonly position: number; readonly lane: string }>`SELECT o.position, o.lane FROM ${operation} o
-            WHERE o.position >= ${from} AND o.position <= ${to} AND o.strategy = 'DbOnly'
-              AND NOT EXISTS (SELECT 1 FROM ${promotion} m WHERE m.position = o.position)`,
-          (found) => promoteThose(found.map((r) => ({ position: Number(r.position), lane: rows.lane(r.lane) })))
-        )
+        Effect.gen(function*() {
+          const found = yield* sql<{ readonly position: number; readonly lane: string }>`SELECT o.position, o.lane
+            FROM ${operation} o WHERE o.position >= ${from} AND o.position <= ${to} AND o.strategy = 'DbOnly'
+              AND NOT EXISTS (SELECT 1 FROM ${promotion} m WHERE m.position = o.position)`
+          yield* insertPromotions(found.map((r) => ({ position: Number(r.position), lane: rows.lane(r.lane) })))
+          return found.length
+        })
       )
   }
 }
