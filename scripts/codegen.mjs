@@ -4,7 +4,7 @@
  */
 import * as fs from "node:fs"
 
-const dialects = ["sqlite"]
+const dialects = ["sqlite", "postgresql", "mysql"]
 const root = new URL("../", import.meta.url)
 const target = new URL("src/internal/migrations.generated.ts", root)
 
