@@ -36,6 +36,8 @@ export const layer = <E, R, R2>(
     const config = yield* WorkerConfig
     const member = v4()
     const lanes = new Map<Lane, Owned>()
+    /** Every lane that there was when last looked. */
+    let known = new Set<Lane>()
 
     const take = (lane: Lane) =>
       Effect.uninterruptible(Effect.gen(function*() {
@@ -56,10 +58,11 @@ export const layer = <E, R, R2>(
       for (const [lane, owned] of lanes) {
         if ((yield* owned.ref.status).state === "stopped") yield* giveBack(lane, owned)
       }
-      const known = yield* repository.lanes
-      const share = Math.ceil(known.length / members)
+      const found = yield* repository.lanes
+      known = new Set(found.map(({ lane }) => lane))
+      const share = Math.ceil(found.length / members)
       for (const [lane, owned] of Array.from(lanes).slice(share)) yield* giveBack(lane, owned)
-      for (const { lane, owner } of known) {
+      for (const { lane, owner } of found) {
         if (lanes.size < share && owner === null) yield* take(lane)
       }
       return Next.Idle({})
@@ -76,9 +79,14 @@ export const layer = <E, R, R2>(
         )
       })
     )
-    yield* host.start({ identity: "lanes", cycle: keepShare, pollInterval: config.laneScan })
-    yield* repository.wakeUps.pipe(
-      Stream.runForEach(() => Effect.forEach(lanes.values(), ({ ref }) => ref.send("Wake"), { discard: true })),
-      Effect.forkScoped
-    )
+    const keeper = yield* host.start({ identity: "lanes", cycle: keepShare, pollInterval: config.laneScan })
+
+    const wake = (lane: Lane | undefined) => {
+      if (lane === undefined) return Effect.forEach(lanes.values(), ({ ref }) => ref.send("Wake"), { discard: true })
+      const owned = lanes.get(lane)
+      if (owned !== undefined) return Effect.asVoid(owned.ref.send("Wake"))
+      // Somebody else's lane is theirs to deliver; a new one is taken at once.
+      return known.has(lane) ? Effect.void : Effect.asVoid(keeper.send("Wake"))
+    }
+    yield* repository.wakeUps.pipe(Stream.runForEach(wake), Effect.forkScoped)
   }))

@@ -3,21 +3,16 @@
  */
 import * as SqlClient from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import { v4 } from "uuid"
-import { timestampOf } from "./Operation.ts"
 import { DatabaseError } from "./TrustlogError.ts"
-import type { Dialect } from "./internal/dialects/Dialect.ts"
-import * as sqlite from "./internal/dialects/sqlite.ts"
-import * as migrations from "./internal/migrations.generated.ts"
-import * as transaction from "./internal/transaction.ts"
+import { dialectOf } from "./internal/dialects/dialectOf.ts"
+import * as tables from "./internal/tables.ts"
 
-export interface Options {
-  /** What every table's name begins with: a letter or underscore, then letters, digits, underscores. Nothing by default. */
-  readonly prefix?: string | undefined
-}
+/** What the tables are called, and where they are. */
+export type Options = tables.Naming
 
 /** A database whose tables are there, and of this program's version. */
 export interface Checked {
@@ -26,8 +21,8 @@ export interface Checked {
 }
 
 /**
- * Makes the tables that are missing and upgrades older ones, in one transaction: processes that start at once wait for
- * each other. Does nothing, and needs no permission to write, where they are up to date.
+ * Makes the tables that are missing and upgrades older ones: processes that start at once wait for each other, and one
+ * that is killed leaves nothing half done, or what the next one completes. Does nothing, and needs no permission to write, where they are up to date.
  *
  * Fails with `newer` on the tables of a newer trustlog, with `foreign` where another program's table is in the way.
  */
@@ -36,13 +31,14 @@ export const run = (options: Options = {}): Effect.Effect<void, DatabaseError, S
     const schema = yield* make(options)
     const isUpToDate = (state: State) => state.version === schema.latest && state.stream !== undefined
     if (isUpToDate(yield* schema.state)) return
-    yield* schema.transact(Effect.gen(function*() {
+    yield* schema.migrate(Effect.gen(function*() {
       const state = yield* schema.state
       if (isUpToDate(state)) return
+      yield* schema.createSchema
       for (const statement of schema.statementsAfter(state.version)) yield* schema.sql.unsafe(statement).unprepared
       if (state.stream === undefined) {
-        const row = { name: "stream", value: v4(), updated_at: timestampOf(yield* Clock.currentTimeMillis) }
-        yield* schema.sql`INSERT INTO ${schema.cursor} ${schema.sql.insert(row)}`
+        yield* schema.sql`INSERT INTO ${schema.cursor} (name, value, updated_at)
+          VALUES ('stream', ${v4()}, ${yield* schema.dialect.time(0)})`
       }
     }))
   }).pipe(Effect.withSpan("Migrations.run"))
@@ -77,45 +73,25 @@ interface State {
   readonly stream: string | undefined
 }
 
-interface Kind {
-  readonly dialect: Dialect
-  readonly migrations: ReadonlyArray<migrations.Migration>
-  /** Which of some names, in lower case, are those of tables or views. */
-  readonly named: (names: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<{ readonly name: string }>, SqlError>
-}
-
-const kindOf = (sql: SqlClient.SqlClient): Effect.Effect<Kind, DatabaseError> =>
-  sql.onDialectOrElse({
-    sqlite: () =>
-      Effect.succeed({
-        dialect: sqlite.make(sql),
-        migrations: migrations.sqlite,
-        named: (names: ReadonlyArray<string>) =>
-          sql<{ readonly name: string }>`SELECT lower(name) AS name FROM sqlite_master
-            WHERE type IN ('table', 'view') AND lower(name) IN ${sql.in(names)}`
-      }),
-    orElse: () =>
-      new DatabaseError({ reason: "foreign", problem: "this kind of database is not supported: use SQLite" })
-  })
-
 const make = (options: Options) =>
   Effect.gen(function*() {
-    const prefix = options.prefix ?? ""
-    if (!/^([A-Za-z_][A-Za-z0-9_]*)?$/.test(prefix)) {
+    yield* tables.check(options)
+    const { prefix = "", schema } = options
+    const client = yield* SqlClient.SqlClient
+    const sql = client.withoutTransforms()
+    const dialect = yield* dialectOf(client)
+    if (schema !== undefined && dialect.createSchema === undefined) {
       return yield* new DatabaseError({
         reason: "unknown",
-        problem: `the table prefix ${JSON.stringify(prefix)} is not accepted: ` +
-          "write a letter or underscore, then letters, digits and underscores"
+        problem: "this kind of database has no schemas: leave the schema unset, and use a table prefix"
       })
     }
-    const sql = (yield* SqlClient.SqlClient).withoutTransforms()
-    const kind = yield* kindOf(sql)
-    const latest = kind.migrations.length
-    const cursor = sql(`${prefix}trustlog_cursor`)
+    const latest = dialect.migrations.length
+    const { cursor } = tables.make(sql, dialect.quote, options)
     const failure = (error: SqlError) =>
       error.cause instanceof DatabaseError ? error.cause : new DatabaseError({
-        reason: kind.dialect.classify(error.cause),
-        problem: `preparing the tables: ${error.cause instanceof Error ? error.cause.message : error.message}`,
+        reason: dialect.classify(error),
+        problem: `preparing the tables: ${dialect.describe(error)}`,
         cause: error
       })
     const typed = <A, E>(effect: Effect.Effect<A, E>) =>
@@ -126,24 +102,31 @@ const make = (options: Options) =>
       )
 
     const state: Effect.Effect<State, DatabaseError> = typed(Effect.gen(function*() {
-      const names = { operation: `${prefix}operation`.toLowerCase(), cursor: `${prefix}trustlog_cursor`.toLowerCase() }
-      const found = new Set((yield* kind.named([names.operation, names.cursor])).map((row) => row.name))
-      if (!found.has(names.cursor)) {
-        if (!found.has(names.operation)) return { version: 0, stream: undefined }
+      const names = { operation: `${prefix}operation`, cursor: `${prefix}trustlog_cursor` }
+      const found = new Set(
+        (yield* dialect.named(schema, [names.operation, names.cursor])).map(({ name }) => name.toLowerCase())
+      )
+      if (!found.has(names.cursor.toLowerCase())) {
+        if (!found.has(names.operation.toLowerCase())) return { version: 0, stream: undefined }
         return yield* new DatabaseError({
           reason: "foreign",
           problem: `the database has a table ${prefix}operation that trustlog did not make: ` +
-            "choose another database or a table prefix"
+            "choose another database, schema or table prefix"
         })
       }
       const rows = yield* sql<
         { readonly name: string; readonly value: string | null }
-      >`SELECT name, value FROM ${cursor}
-        WHERE name IN ('schema', 'stream')`.pipe(
+      >`SELECT name, value FROM ${cursor} WHERE name IN ('schema', 'stream')`.pipe(
+        Effect.asSome,
         // Another program's table has other columns.
-        Effect.catchIf((error) => kind.dialect.classify(error) === "unknown", () => Effect.succeed([]))
+        Effect.catchIf((error) => dialect.classify(error) === "unknown", () => Effect.succeedNone)
       )
-      const valueOf = (name: string) => rows.find((row) => row.name === name)?.value ?? undefined
+      // Somebody was interrupted between the first table and the last.
+      if (dialect.canBeHalfMade && Option.isSome(rows) && rows.value.length === 0) {
+        return { version: 0, stream: undefined }
+      }
+      const valueOf = (name: string) =>
+        Option.getOrElse(rows, () => []).find((row) => row.name === name)?.value ?? undefined
       const version = valueOf("schema") ?? ""
       if (!/^[1-9]\d{0,8}$/.test(version)) {
         return yield* new DatabaseError({
@@ -162,14 +145,21 @@ const make = (options: Options) =>
 
     return {
       sql,
+      dialect,
       cursor,
       latest,
       state,
-      transact: <A, E>(effect: Effect.Effect<A, E>) =>
-        typed(transaction.joining(sql, kind.dialect.beginWorker, failure)(effect)),
+      /** Makes the schema, where one was chosen that is not there. */
+      createSchema: schema === undefined || dialect.createSchema === undefined
+        ? Effect.void
+        : sql.unsafe(dialect.createSchema(schema)).unprepared,
+      migrate: <A, E>(effect: Effect.Effect<A, E>) =>
+        typed(dialect.migrating(`trustlog ${schema ?? ""}.${prefix}`, (error) => error)(effect)),
       statementsAfter: (version: number) =>
-        kind.migrations.slice(version).flatMap((migration) =>
-          migration.statements.map((statement) => statement.replaceAll("{prefix}", prefix))
+        dialect.migrations.slice(version).flatMap((migration) =>
+          migration.statements.map((statement) =>
+            statement.replaceAll("{prefix}", prefix).replaceAll("{schema}", tables.qualifier(dialect.quote, schema))
+          )
         )
     }
   })

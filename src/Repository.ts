@@ -19,6 +19,8 @@ export interface Entry {
   readonly operation: Operation
   readonly lane: Lane
   readonly strategy: Strategy.Stored
+  /** Whether the id was made for this append, so that it cannot be there already; where it is not known, it may be. */
+  readonly isIdNew?: boolean | undefined
 }
 
 /** So many operations, and so many bytes of their envelopes, are appended at once: what holds a transaction open is bounded. */
@@ -156,7 +158,6 @@ export interface LaneStats {
 
 /** What the operator asks. */
 export interface Stats {
-  readonly operations: number
   readonly pending: number
   readonly oldestPendingSeconds: number
   readonly retrying: number
@@ -236,10 +237,10 @@ export class Repository extends Context.Tag("effect-trustlog/Repository")<Reposi
   /** Runs an effect in one transaction of the host's kind. `append` inside joins it. */
   readonly transaction: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | DatabaseError, R>
 
-  /** Tells the workers that something was appended: a hint, never relied upon. */
-  readonly wake: Effect.Effect<void>
-  /** The hints, from this process and, where the database can tell, from others. */
-  readonly wakeUps: Stream.Stream<void>
+  /** Tells the workers that something was appended to some lanes, or perhaps to any: a hint, never relied upon. */
+  readonly wake: (lanes?: ReadonlyArray<Lane> | undefined) => Effect.Effect<void>
+  /** The hints, from this process and from others: a lane each, or `undefined` for any lane. */
+  readonly wakeUps: Stream.Stream<Lane | undefined>
 
   /** Renews (or makes) a member's registration and returns how many members are alive. */
   readonly register: (member: string, timeToLive: Duration.Duration) => Effect.Effect<number, DatabaseError>

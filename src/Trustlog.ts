@@ -6,12 +6,13 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Envelope from "./Envelope.ts"
-import { fromUnknown, type Input, Lane, type Operation, type OperationId, timestampOf } from "./Operation.ts"
+import { fromUnknown, type Input, Lane, Operation, type OperationId, timestampOf } from "./Operation.ts"
 import { type Message, type Outcome, Publisher } from "./Publisher.ts"
-import { type Appended, Repository, type Stats } from "./Repository.ts"
+import { type Appended, type Entry, Repository, type Stats } from "./Repository.ts"
 import { Signer } from "./Signer.ts"
 import { type Name, Strategy } from "./Strategy.ts"
 import { Topics } from "./Topics.ts"
@@ -110,6 +111,9 @@ const failureOf = (
   }
 }
 
+/** The lanes that the transaction which is open has appended to. */
+const appended = FiberRef.unsafeMake<Set<Lane> | undefined>(undefined)
+
 /** Builds the client over the repository, and over the publisher that TrustlogOnly entries are sent to. */
 export const make: Effect.Effect<Trustlog["Type"], never, Repository | Publisher> = Effect.gen(function*() {
   const repository = yield* Repository
@@ -157,15 +161,25 @@ export const make: Effect.Effect<Trustlog["Type"], never, Repository | Publisher
       const operations = yield* validated(inputs)
       const strategy = options.strategy ?? strategyOfLayer
       if (strategy === "TrustlogOnly") return yield* send(operations, options.lane)
-      const entries = yield* Either.all(operations.map((operation) =>
-        Either.map(laneFor(operation, options.lane), (lane) => ({ operation, lane, strategy }))
+      const entries = yield* Either.all(operations.map((operation, i) =>
+        Either.map(laneFor(operation, options.lane), (lane): Entry => ({
+          operation,
+          lane,
+          strategy,
+          isIdNew: !(inputs[i] instanceof Operation) && inputs[i]?.id === undefined
+        }))
       ))
       const results = yield* repository.append(entries)
-      if (
-        results.some((result) =>
-          result.outcome !== "duplicate"
+      const lanes = new Set(
+        entries.flatMap(({ lane }, i) =>
+          strategy === "DbOnly" || results[i]?.outcome === "duplicate" ? [] : [lane]
         )
-      ) yield* repository.wake
+      )
+      if (lanes.size > 0) {
+        const committing = yield* FiberRef.get(appended)
+        for (const lane of lanes) committing?.add(lane)
+        yield* repository.wake(Array.from(lanes))
+      }
       return results
     }).pipe(Effect.withSpan("Trustlog.append", { attributes: { "trustlog.batch": inputs.length } }))
 
@@ -177,9 +191,16 @@ export const make: Effect.Effect<Trustlog["Type"], never, Repository | Publisher
           result === undefined ? Effect.dieMessage("an append of one operation has one result") : Effect.succeed(result)
       ),
     appendAll,
-    transaction: (effect) => Effect.tap(repository.transaction(effect), () => repository.wake),
-    promote: (ids) => Effect.tap(repository.promote(ids), () => repository.wake),
-    promoteRange: (range) => Effect.tap(repository.promoteRange(range), () => repository.wake),
+    transaction: (effect) =>
+      Effect.suspend(() => {
+        const lanes = new Set<Lane>()
+        return repository.transaction(Effect.locally(effect, appended, lanes)).pipe(
+          // What was hinted at while it was open may have been looked for in vain.
+          Effect.tap(() => lanes.size === 0 ? Effect.void : repository.wake(Array.from(lanes)))
+        )
+      }),
+    promote: (ids) => Effect.tap(repository.promote(ids), () => repository.wake()),
+    promoteRange: (range) => Effect.tap(repository.promoteRange(range), () => repository.wake()),
     stats: repository.stats
   })
 })

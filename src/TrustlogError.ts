@@ -52,6 +52,7 @@ export class OperationConflict extends Schema.TaggedError<OperationConflict>("ef
  * - `unavailable`: it cannot be reached, or the connection was lost
  * - `locked`: another transaction was in the way for longer than we wait (deadlocks and serialisation failures included)
  * - `readOnly`, `full`: it cannot be written
+ * - `denied`: it does not let us in or do this, or is not trusted itself: credentials, permissions, certificates
  * - `constraint`: a unique or other constraint was violated
  * - `missing`: the tables are not there (run `trustlog init`)
  * - `foreign`: it is not a database of trustlog's, or not a database at all
@@ -64,6 +65,7 @@ export const DatabaseReason = Schema.Literal(
   "locked",
   "readOnly",
   "full",
+  "denied",
   "constraint",
   "missing",
   "foreign",

@@ -106,7 +106,7 @@ describe("migrations", () => {
       const error = yield* Effect.flip(Migrations.run())
       assert.strictEqual(
         error.problem,
-        "the database has a table operation that trustlog did not make: choose another database or a table prefix"
+        "the database has a table operation that trustlog did not make: choose another database, schema or table prefix"
       )
     }).pipe(Effect.provide(empty)))
 
@@ -197,6 +197,8 @@ describe("migrations", () => {
 })
 
 describe("the generated module", () => {
+  const dialects = ["sql/sqlite.sql", "sql/postgresql.sql", "sql/mysql.sql"]
+
   const codegen = (directory: string, ...args: ReadonlyArray<string>) =>
     new Promise<{ readonly code: number | null; readonly stderr: string }>((resolve) => {
       const child = spawn(process.execPath, [path.join(directory, "scripts/codegen.mjs"), ...args])
@@ -205,12 +207,12 @@ describe("the generated module", () => {
       child.on("close", (code) => resolve({ code, stderr }))
     })
 
-  it("is what sql/sqlite.sql makes", async () => {
+  it("is what the files in sql make", async () => {
     assert.deepStrictEqual(await codegen(root, "--check"), { code: 0, stderr: "" })
   })
 
   const copy = Effect.tap(folder, (directory) => {
-    for (const file of ["scripts/codegen.mjs", "sql/sqlite.sql", "src/internal/migrations.generated.ts"]) {
+    for (const file of ["scripts/codegen.mjs", ...dialects, "src/internal/migrations.generated.ts"]) {
       fs.mkdirSync(path.dirname(path.join(directory, file)), { recursive: true })
       fs.copyFileSync(path.join(root, file), path.join(directory, file))
     }

@@ -243,7 +243,7 @@ describe("members", () => {
       yield* working(Effect.gen(function*() {
         yield* TestClock.adjust("5 seconds")
         yield* appended(3)
-        yield* repository.wake
+        yield* repository.wake()
         yield* TestClock.adjust("10 millis")
         assert.deepStrictEqual(yield* held, [1, 2, 3])
         yield* appended(9)

@@ -21,7 +21,6 @@ import * as Trustlog from "../src/Trustlog.ts"
 import * as Verify from "../src/Verify.ts"
 import * as keys from "../src/internal/ledger/key.ts"
 import * as note from "../src/internal/note.ts"
-import * as rows from "../src/internal/rows.ts"
 import * as tiles from "../src/internal/tiles.ts"
 import { bundle } from "./Program.ts"
 import * as worlds from "./verified.ts"
@@ -658,7 +657,17 @@ const forge = (
       const leaves = Either.getOrThrow(Receipt.open(receipt)).flatMap(change)
       const forged = { ...receipt, previous, ...Receipt.seal(leaves), ...more }
       previous = Receipt.hash(forged)
-      const columns = Object.entries(rows.toReceiptRow(forged))
+      const columns = Object.entries({
+        previous: forged.previous,
+        first_position: forged.firstPosition,
+        last_position: forged.lastPosition,
+        count: forged.count,
+        topic: forged.topic,
+        root: forged.root,
+        leaves: forged.leaves,
+        ledger_size: forged.ledger?.size ?? null,
+        ledger_root: forged.ledger?.root ?? null
+      })
       yield* sql(
         world,
         `UPDATE trustlog_receipt SET ${columns.map(([column]) => `${column} = ?`).join(", ")}

@@ -169,7 +169,7 @@ export const make = (
       spanAttributes: [["db.system.name", "sqlite"]],
       ...(transformResultNames && { transformRows: Statement.defaultTransforms(transformResultNames).array })
     })
-    const outermost = transaction.own(client, [begin], identity)
+    const outermost = transaction.own(client, { begin: [begin], end: [] }, identity)
     const joining = client.withTransaction
     return Object.assign(client, {
       withTransaction: <R, E, A>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>

@@ -4,13 +4,11 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as PubSub from "effect/PubSub"
-import * as Stream from "effect/Stream"
+import type * as Scope from "effect/Scope"
 import * as Migrations from "../Migrations.ts"
 import { Repository } from "../Repository.ts"
-import { DatabaseError } from "../TrustlogError.ts"
-import type { Dialect } from "../internal/dialects/Dialect.ts"
-import * as sqlite from "../internal/dialects/sqlite.ts"
+import type { DatabaseError } from "../TrustlogError.ts"
+import { dialectOf } from "../internal/dialects/dialectOf.ts"
 import * as append from "../internal/repository/append.ts"
 import * as context from "../internal/repository/context.ts"
 import * as delivery from "../internal/repository/delivery.ts"
@@ -20,27 +18,27 @@ import * as losses from "../internal/repository/losses.ts"
 import * as receipts from "../internal/repository/receipts.ts"
 import * as retries from "../internal/repository/retries.ts"
 import * as stats from "../internal/repository/stats.ts"
+import * as wakeUps from "../internal/repository/wakeUps.ts"
 
 /**
  * Builds the repository over the client in context, whose tables must be there (`Migrations`). Its statements are not
- * touched by the client's name transforms.
+ * touched by the client's name transforms. While its scope is open, it tells other processes of what is appended, where
+ * the database has a way.
  */
 export const make = (
   options: Migrations.Options = {}
-): Effect.Effect<Repository["Type"], DatabaseError, SqlClient.SqlClient> =>
+): Effect.Effect<Repository["Type"], DatabaseError, SqlClient.SqlClient | Scope.Scope> =>
   Effect.gen(function*() {
     const client = yield* SqlClient.SqlClient
     const dialect = yield* dialectOf(client)
     const { stream } = yield* Migrations.check(options)
-    const shared = context.make(client, dialect, { prefix: options.prefix ?? "", stream })
+    const shared = context.make(client, dialect, { ...options, stream })
     const counted = losses.make(shared)
     const receipted = receipts.make(shared)
-    const hints = yield* PubSub.sliding<void>(1)
     return Repository.of({
       stream,
       transaction: shared.hostTransaction,
-      wake: Effect.asVoid(PubSub.publish(hints, undefined)),
-      wakeUps: Stream.fromPubSub(hints),
+      ...(yield* wakeUps.make(shared)),
       ...append.make(shared),
       ...leases.make(shared, counted),
       ...delivery.make(shared, counted, receipted),
@@ -53,10 +51,4 @@ export const make = (
 /** The repository over the client in context. */
 export const layer = (
   options: Migrations.Options = {}
-): Layer.Layer<Repository, DatabaseError, SqlClient.SqlClient> => Layer.effect(Repository, make(options))
-
-const dialectOf = (client: SqlClient.SqlClient): Effect.Effect<Dialect, DatabaseError> =>
-  client.onDialectOrElse({
-    sqlite: () => Effect.succeed(sqlite.make(client.withoutTransforms())),
-    orElse: () => new DatabaseError({ reason: "foreign", problem: "this database is not supported: use SQLite" })
-  })
+): Layer.Layer<Repository, DatabaseError, SqlClient.SqlClient> => Layer.scoped(Repository, make(options))

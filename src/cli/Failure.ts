@@ -59,6 +59,7 @@ const ofDatabase: Record<DatabaseReason, number> = {
   missing: exitCode.usage,
   foreign: exitCode.usage,
   newer: exitCode.usage,
+  denied: exitCode.usage,
   unavailable: exitCode.unavailable,
   locked: exitCode.unavailable,
   readOnly: exitCode.unavailable,

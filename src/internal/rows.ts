@@ -33,6 +33,27 @@ export const operationColumns = [
   "content_hash"
 ] as const
 
+/** The columns that an INSERT gives, in its order; the others are the database's to give. */
+export const newColumns = [
+  "id",
+  "kind",
+  "lane",
+  "strategy",
+  "occurred_at",
+  "actor",
+  "action",
+  "target",
+  "source",
+  "payload",
+  "payload_bytes",
+  "request_hash",
+  "response_hash",
+  "client_ip",
+  "server_ip",
+  "traceparent",
+  "content_hash"
+] as const
+
 export interface OperationRow {
   readonly position: Numeric
   readonly id: string
@@ -90,7 +111,16 @@ export interface Exact {
 /** Reads what a dialect's `exactly` gives. */
 export const exactly = <A>({ exact }: Exact): A => JSON.parse(typeof exact === "string" ? exact : decoder.decode(exact))
 
-/** The columns of a new row. */
+/** A row to be inserted. */
+export interface NewRow extends Record<typeof newColumns[number], string | number | null> {
+  readonly id: OperationId
+  readonly lane: Lane
+  readonly strategy: "DbOnly" | "DbAndTrustlog"
+  readonly occurred_at: Timestamp
+  /** Whether the id was made for this row, so that nobody else can have it. */
+  readonly isIdNew: boolean
+}
+
 export const toRow = (
   entry: Recorded,
   more: {
@@ -98,8 +128,9 @@ export const toRow = (
     readonly strategy: "DbOnly" | "DbAndTrustlog"
     readonly payloadBytes: number
     readonly contentHash: string
+    readonly isIdNew: boolean
   }
-) => ({
+): NewRow => ({
   id: entry.id,
   kind: entry.kind,
   lane: more.lane,
@@ -116,7 +147,8 @@ export const toRow = (
   client_ip: entry.clientIp,
   server_ip: entry.serverIp,
   traceparent: entry.traceparent,
-  content_hash: more.contentHash
+  content_hash: more.contentHash,
+  isIdNew: more.isIdNew
 })
 
 export interface RetryRow extends OperationRow {
@@ -164,7 +196,12 @@ export const accounted = (r: AccountedRow): Accounted => ({
   isPromoted: Number(r.is_promoted) === 1
 })
 
-export const size = (r: { readonly position: Numeric; readonly bytes: Numeric }): Size => ({
+export interface SizeRow {
+  readonly position: Numeric
+  readonly bytes: Numeric
+}
+
+export const size = (r: SizeRow): Size => ({
   position: Number(r.position),
   bytes: Number(r.bytes)
 })
@@ -203,21 +240,4 @@ export const receipt = (r: ReceiptRow): Receipt => ({
   deliveredAt: r.delivered_at,
   purgedAt: r.purged_at,
   purgeSignature: r.purge_signature
-})
-
-export const toReceiptRow = (r: Receipt) => ({
-  lane: r.lane,
-  sequence: r.sequence,
-  previous: r.previous,
-  first_position: r.firstPosition,
-  last_position: r.lastPosition,
-  count: r.count,
-  topic: r.topic,
-  root: r.root,
-  leaves: r.leaves,
-  ledger_size: r.ledger?.size ?? null,
-  ledger_root: r.ledger?.root ?? null,
-  delivered_at: r.deliveredAt,
-  purged_at: r.purgedAt,
-  purge_signature: r.purgeSignature
 })

@@ -3,11 +3,13 @@
  * `withTransaction` has neither: its begin is fixed, and a failing COMMIT is a defect that no caller can handle.
  */
 import * as SqlClient from "@effect/sql/SqlClient"
-import type { SqlError } from "@effect/sql/SqlError"
+import type { Connection } from "@effect/sql/SqlConnection"
+import { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type { DatabaseError } from "../TrustlogError.ts"
+import type { Bracket } from "./dialects/Dialect.ts"
 
 /** Runs an effect in a transaction. Only the transaction's own failures are typed here: the effect's stay as they are. */
 export type Run<F = DatabaseError> = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | F, R>
@@ -15,7 +17,7 @@ export type Run<F = DatabaseError> = <A, E, R>(effect: Effect.Effect<A, E, R>) =
 /** Transactions on connections of their own: they never join an ambient one. */
 export const own = <F>(
   sql: SqlClient.SqlClient,
-  begin: ReadonlyArray<string>,
+  { begin, end }: Bracket,
   onFailure: (error: SqlError) => F
 ): Run<F> =>
 (effect) =>
@@ -24,46 +26,73 @@ export const own = <F>(
       const connection = yield* Effect.mapError(restore(sql.reserve), onFailure)
       const execute = (statement: string) =>
         Effect.mapError(connection.executeUnprepared(statement, [], undefined), onFailure)
+      // It closes before the connection is given back. One that is lost has nothing to be put right.
+      yield* Effect.addFinalizer(() =>
+        Effect.forEach(end, (statement) => Effect.catchAll(execute(statement), quietly), { discard: true })
+      )
       // A begin may wait for as long as a client cares to, and whoever is interrupted meanwhile does not.
-      for (const statement of begin) yield* Effect.onInterrupt(restore(execute(statement)), () => rollback(execute))
+      for (const statement of begin) yield* Effect.onError(restore(execute(statement)), () => rollback(execute))
       const exit = yield* Effect.exit(
         restore(Effect.provideService(effect, SqlClient.TransactionConnection, [connection, 0]))
       )
       // A commit that fails may leave the transaction open, which would poison the connection for whoever is next.
       yield* Exit.isSuccess(exit)
-        ? Effect.tapError(execute("COMMIT"), () => rollback(execute))
+        ? Effect.tapError(Effect.mapError(commit(connection), onFailure), () => rollback(execute))
         : rollback(execute)
       return yield* exit
     }))
   )
 
+/** PostgreSQL answers to the COMMIT of a transaction in which a statement has failed that it rolled back, as a success. */
+const commit = (connection: Connection): Effect.Effect<void, SqlError> =>
+  Effect.flatMap(
+    connection.executeRaw("COMMIT", []),
+    (result) =>
+      typeof result === "object" && result !== null && "command" in result && result.command === "ROLLBACK"
+        ? new SqlError({ cause: new Error("a statement in it had failed, so the database rolled it back") })
+        : Effect.void
+  )
+
+const quietly = (error: unknown) => Effect.logDebug("not needed any more", error)
+
 // Databases end a transaction themselves on some failures (a full disk, a lost connection); then there is none to roll
 // back, and the failure that led here is the one that counts.
 const rollback = <F>(execute: (statement: string) => Effect.Effect<unknown, F>) =>
-  Effect.catchAll(execute("ROLLBACK"), (error) => Effect.logDebug("nothing to roll back", error))
+  Effect.catchAll(execute("ROLLBACK"), quietly)
 
-/** Keeps the effect's own failures apart from the savepoint's. */
-class Inner<E> {
-  readonly error: E
-  constructor(error: E) {
-    this.error = error
-  }
-}
+/** A part of an ambient transaction that leaves nothing behind when it fails. */
+const savepoint = <F>(
+  [connection, depth]: readonly [connection: Connection, depth: number],
+  onFailure: (error: SqlError) => F
+): Run<F> =>
+(effect) =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      const execute = (statement: string) =>
+        Effect.mapError(connection.executeUnprepared(statement, [], undefined), onFailure)
+      const name = `trustlog_${depth + 1}`
+      yield* restore(execute(`SAVEPOINT ${name}`))
+      const exit = yield* Effect.exit(
+        restore(Effect.provideService(effect, SqlClient.TransactionConnection, [connection, depth + 1]))
+      )
+      // Where the database has ended the whole transaction (a deadlock on MySQL), there is no savepoint any more.
+      yield* Exit.isSuccess(exit)
+        ? execute(`RELEASE SAVEPOINT ${name}`)
+        : Effect.catchAll(execute(`ROLLBACK TO SAVEPOINT ${name}`), quietly)
+      return yield* exit
+    })
+  )
 
 /** Joins the ambient transaction as a savepoint, so that a failure leaves nothing behind, or opens an own one. */
-export const joining = (
+export const joining = <F>(
   sql: SqlClient.SqlClient,
-  begin: ReadonlyArray<string>,
-  onFailure: (error: SqlError) => DatabaseError
-): Run => {
-  const open = own(sql, begin, onFailure)
-  return <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  bracket: Bracket,
+  onFailure: (error: SqlError) => F
+): Run<F> => {
+  const open = own(sql, bracket, onFailure)
+  return (effect) =>
     Effect.flatMap(
       Effect.serviceOption(SqlClient.TransactionConnection),
-      (ambient) =>
-        Option.isNone(ambient) ? open(effect) : Effect.mapError(
-          sql.withTransaction(Effect.mapError(effect, (error) => new Inner(error))),
-          (error): E | DatabaseError => error instanceof Inner ? error.error : onFailure(error)
-        )
+      (ambient) => Option.isNone(ambient) ? open(effect) : savepoint(ambient.value, onFailure)(effect)
     )
 }

@@ -1,4 +1,5 @@
 import * as Sqlite from "../../src/Database/Sqlite.ts"
+import { target } from "../sqliteDatabase.ts"
 import { suite } from "../suites/RepositoryTest.ts"
 
-suite("the repository over the embedded SQLite layer", (filename) => Sqlite.layer({ filename }))
+suite("the repository over the embedded SQLite layer", target((filename) => Sqlite.layer({ filename })))

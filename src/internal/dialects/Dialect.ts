@@ -1,31 +1,131 @@
 /**
  * What differs between databases. The repository asks for one of these once, while it is built; everything else it
  * says in SQL that all of them understand.
+ *
+ * Names are never written through the client's identifiers: a host may have given it a transform for them.
  */
+import type { SqlError } from "@effect/sql/SqlError"
 import type { Fragment } from "@effect/sql/Statement"
+import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type { DatabaseReason } from "../../TrustlogError.ts"
+import type { Migration } from "../migrations.generated.ts"
+import type { NewRow } from "../rows.ts"
+import type { Tables } from "../tables.ts"
+import type * as transaction from "../transaction.ts"
+
+/**
+ * Expressions, under the names that their values shall have. A name that ends in `_at` is a time, which comes as
+ * canonical text; `id` is an id, which comes as text.
+ */
+export type Columns = Readonly<Record<string, string>>
+
+/** An operation that was there or has been inserted. */
+export interface Positioned {
+  readonly position: number
+  readonly id: string
+}
+
+/** What is said on a connection before and after a transaction's statements, its COMMIT or ROLLBACK aside. */
+export interface Bracket {
+  readonly begin: ReadonlyArray<string>
+  /** Said when it has ended, however that was. */
+  readonly end: ReadonlyArray<string>
+}
 
 export interface Dialect {
-  /** How a transaction begins that the host asks for. */
-  readonly begin: ReadonlyArray<string>
-  /** How a worker's transaction begins. */
-  readonly beginWorker: ReadonlyArray<string>
-  /** How a transaction begins that sees one state and writes nothing. */
-  readonly beginSnapshot: ReadonlyArray<string>
+  /** What `Migrations` runs. */
+  readonly migrations: ReadonlyArray<Migration>
+  /** Whether tables can be half made: where each statement of a migration commits by itself. */
+  readonly canBeHalfMade: boolean
+  /** Runs migrations while no other process does. It joins an ambient transaction where those can hold migrations. */
+  readonly migrating: (
+    name: string,
+    onFailure: (error: SqlError) => SqlError
+  ) => transaction.Run<SqlError>
+  /** Makes a schema where there is none. */
+  readonly createSchema: ((schema: string) => string) | undefined
+  /** Which of some tables or views are there. */
+  readonly named: (
+    schema: string | undefined,
+    names: ReadonlyArray<string>
+  ) => Effect.Effect<ReadonlyArray<{ readonly name: string }>, SqlError>
+  /** A name as it is written in a statement. */
+  readonly quote: (name: string) => string
+
+  /** A transaction that the host asks for. */
+  readonly host: Bracket
+  /** A worker's transaction: read committed, and ended by the database when its process hangs in the middle of it. */
+  readonly worker: Bracket
+  /** A transaction that sees one state and writes nothing. */
+  readonly snapshot: Bracket
+
+  /** After a SELECT of one table: its rows are locked until the transaction ends. */
+  readonly forUpdate: Fragment
+  /** The same, but rows that somebody else has locked are passed over. */
+  readonly forUpdateSkipLocked: Fragment
+  /** After a SELECT: what others have committed is seen, whatever the host's isolation is. */
+  readonly asCommitted: Fragment
+
   /** A point in time so many milliseconds from now, by the clock that decides in this database. */
   readonly time: (offsetMillis: number) => Effect.Effect<Fragment>
   /** How many seconds lie between two times. */
   readonly seconds: (from: Fragment, to: Fragment) => Fragment
-  /** `column IN (values)` as one parameter, so that the statement's text does not depend on how many there are. */
-  readonly isOneOf: (column: string, values: ReadonlyArray<number> | ReadonlyArray<string>) => Fragment
+  /** A canonical timestamp as a value. */
+  readonly timestamp: (text: string) => Fragment
+  /** Bytes as a value. */
+  readonly bytes: (bytes: Uint8Array) => Fragment
+
+  /** `column IN (values)`, with a text of the statement that depends little on how many there are. */
+  readonly isOneOf: (column: string, values: ReadonlyArray<number>) => Fragment
+  readonly isOneOfTexts: (column: string, values: ReadonlyArray<string>) => Fragment
+  readonly isOneOfIds: (column: string, ids: ReadonlyArray<string>) => Fragment
+
   /**
-   * Columns, under the names that they shall have, as one value that `rows.exactly` reads. It holds all that they hold,
-   * also what was never written by a program of ours.
+   * `SELECT` of columns, and of columns that hold bytes, as they stand in the tables: all that they hold, also what was
+   * never written by a program of ours.
    */
-  readonly exactly: (columns: Readonly<Record<string, string>>) => Fragment
-  /** How many rows one INSERT may hold, for so many columns. */
-  readonly maxRows: (columns: number) => number
+  readonly select: <A extends object>(
+    columns: Columns,
+    rest: Fragment,
+    bytes?: ReadonlyArray<string>
+  ) => Effect.Effect<ReadonlyArray<A>, SqlError>
+
+  /**
+   * Inserts those operations whose ids are not there, and makes those of them pending that are to be delivered. Returns
+   * them; the others, and an id's second row in the batch, are left out. It changes several tables: see `appendsAtOnce`.
+   */
+  readonly insertOperations: (
+    tables: Tables,
+    rows: ReadonlyArray<NewRow>
+  ) => Effect.Effect<ReadonlyArray<Positioned>, SqlError>
+  /** Whether `insertOperations` of one row is one statement, and so needs no transaction around it. */
+  readonly appendsAtOnce: boolean
+
+  /** How many rows the next INSERT holds, of so many with so many columns. */
+  readonly insertSize: (rows: number, columns: number) => number
+  /** After an INSERT into `trustlog_cursor`: a name that is there keeps its row, or has it changed. */
+  readonly onRepeatedName: (set?: Fragment) => Fragment
+  /** `DELETE FROM table t`, by its key and no other way: a scan would wait for rows that others are inserting. */
+  readonly deleteByKey: (table: Fragment) => Fragment
+  /** `JOIN`, the left side read first. */
+  readonly joinInOrder: Fragment
+  /**
+   * The lanes with pending rows, as rows of `lane`; those that have a row already may be left out. As many index look-ups
+   * as there are lanes, however many rows are pending.
+   */
+  readonly pendingLanes: (tables: Tables) => Fragment
+
+  /** Something that changes when rows have been appended, also by other processes, and how often to look at it. */
+  readonly watch: {
+    readonly every: Duration.DurationInput
+    readonly signature: (tables: Tables) => Fragment
+  }
+  /** Tells other processes something, over a channel that a `Listener` listens to; `undefined` where there is no way. */
+  readonly notify: ((channel: string, payload: string) => Fragment) | undefined
+
   /** What went wrong, whichever driver says so. */
   readonly classify: (cause: unknown) => DatabaseReason
+  /** What a driver said, in words. */
+  readonly describe: (cause: unknown) => string
 }

@@ -2,30 +2,119 @@
  * SQLite 3.40 or newer.
  */
 import type { SqlClient } from "@effect/sql/SqlClient"
+import type { Fragment } from "@effect/sql/Statement"
+import * as Statement from "@effect/sql/Statement"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { timestampOf } from "../../Operation.ts"
-import type { Dialect } from "./Dialect.ts"
-import { classify } from "./sqliteErrors.ts"
+import { sqlite as migrations } from "../migrations.generated.ts"
+import * as rows from "../rows.ts"
+import * as transaction from "../transaction.ts"
+import type { Columns, Dialect, Positioned } from "./Dialect.ts"
+import * as fragments from "./fragments.ts"
+import { classify, messageOf } from "./sqliteErrors.ts"
 
-/** SQLite has no server, and so no clock of its own: Effect's decides, which tests can set. */
-export const make = (sql: SqlClient): Dialect => ({
+const quote = (name: string): string => `"${name}"`
+
+// Text that was tampered with may be no UTF-8, which makes one driver abort the process; hold a NUL, at which drivers
+// cut it; or be bytes, which are taken for the text that they spell. JSON shows all of it, and bytes as no text at all.
+const exactly = (columns: Columns): string =>
+  `CAST(json_object(${
+    Object.entries(columns)
+      .map(([name, column]) => `'${name}', CASE typeof(${column}) WHEN 'blob' THEN 0.5 ELSE ${column} END`)
+      .join(", ")
+  }) AS BLOB)`
+
+/** A statement has at most 32,766 parameters. */
+const maxParameters = 32_000
+
+export const make = (sql: SqlClient): Dialect => {
+  const isIn = (column: string, values: ReadonlyArray<number | string>) =>
+    sql`${sql.literal(column)} IN (SELECT value FROM json_each(${JSON.stringify(values)}))`
+  const insertSize = (rows: number, columns: number) => Math.min(rows, Math.floor(maxParameters / columns))
   // A deferred transaction that reads first and writes later fails at once, without any waiting, when another has
   // written meanwhile.
-  begin: ["BEGIN IMMEDIATE"],
-  beginWorker: ["BEGIN IMMEDIATE"],
-  beginSnapshot: ["BEGIN DEFERRED"],
-  time: (offsetMillis) => Effect.map(Clock.currentTimeMillis, (now) => sql`${timestampOf(now + offsetMillis)}`),
-  seconds: (from, to) => sql`(julianday(${to}) - julianday(${from})) * 86400.0`,
-  isOneOf: (column, values) => sql`${sql(column)} IN (SELECT value FROM json_each(${JSON.stringify(values)}))`,
-  // Text that was tampered with may be no UTF-8, which makes one driver abort the process; hold a NUL, at which drivers
-  // cut it; or be bytes, which are taken for the text that they spell. JSON shows all of it, and bytes as no text at all.
-  exactly: (columns) =>
-    sql.literal(`CAST(json_object(${
-      Object.entries(columns)
-        .map(([name, column]) => `'${name}', CASE typeof(${column}) WHEN 'blob' THEN 0.5 ELSE ${column} END`)
-        .join(", ")
-    }) AS BLOB)`),
-  maxRows: (columns) => Math.floor(32_000 / columns),
-  classify
-})
+  const immediate = { begin: ["BEGIN IMMEDIATE"], end: [] }
+  return {
+    migrations,
+    canBeHalfMade: false,
+    migrating: (_, onFailure) => transaction.joining(sql, immediate, onFailure),
+    createSchema: undefined,
+    named: (_, names) =>
+      sql<{ readonly name: string }>`SELECT lower(name) AS name FROM sqlite_master
+        WHERE type IN ('table', 'view') AND ${isIn("lower(name)", names.map((name) => name.toLowerCase()))}`,
+    quote,
+
+    host: immediate,
+    worker: immediate,
+    snapshot: { begin: ["BEGIN DEFERRED"], end: [] },
+
+    // Whoever writes has the whole database, from the transaction's beginning to its end.
+    forUpdate: sql.literal(""),
+    forUpdateSkipLocked: sql.literal(""),
+    asCommitted: sql.literal(""),
+
+    // There is no server, and so no clock of its own: Effect's decides, which tests can set.
+    time: (offsetMillis) => Effect.map(Clock.currentTimeMillis, (now) => sql`${timestampOf(now + offsetMillis)}`),
+    seconds: (from, to) => sql`(julianday(${to}) - julianday(${from})) * 86400.0`,
+    timestamp: (text) => sql`${text}`,
+    bytes: (bytes) => sql`${bytes}`,
+
+    isOneOf: isIn,
+    isOneOfTexts: isIn,
+    isOneOfIds: isIn,
+
+    select: <A extends object>(columns: Columns, rest: Fragment, bytes: ReadonlyArray<string> = []) =>
+      Effect.map(
+        sql<rows.Exact>`SELECT ${sql.literal([`${exactly(columns)} AS exact`, ...bytes].join(", "))} ${rest}`,
+        (found) => found.map(({ exact, ...others }): A => Object.assign(rows.exactly<A>({ exact }), others))
+      ),
+
+    insertOperations: ({ operation, pending }, entries) =>
+      Effect.gen(function*() {
+        const columns = [...rows.newColumns, "recorded_at"]
+        const now = timestampOf(yield* Clock.currentTimeMillis)
+        const inserted: Array<Positioned> = []
+        for (const chunk of fragments.chunks(entries, (left) => insertSize(left, columns.length))) {
+          const added = yield* sql<{ readonly position: number; readonly id: string }>`INSERT INTO ${operation} ${
+            Statement.unsafeFragment(
+              fragments.values(columns, chunk.length),
+              chunk.flatMap((row) => [...rows.newColumns.map((name) => row[name]), now])
+            )
+          } ON CONFLICT (id) DO NOTHING RETURNING position, id`
+          const lanes = new Map(chunk.map((row) => [String(row.id), row]))
+          const waiting = added.flatMap(({ id, position }) => {
+            const row = lanes.get(id)
+            return row?.strategy === "DbAndTrustlog" ? [row.lane, position] : []
+          })
+          if (waiting.length > 0) {
+            yield* sql`INSERT INTO ${pending} ${
+              Statement.unsafeFragment(fragments.values(["lane", "position"], waiting.length / 2), waiting)
+            }`
+          }
+          for (const { id, position } of added) inserted.push({ id, position: Number(position) })
+        }
+        return inserted
+      }),
+    appendsAtOnce: false,
+
+    insertSize,
+    onRepeatedName: (set) =>
+      set === undefined ? sql`ON CONFLICT (name) DO NOTHING` : sql`ON CONFLICT (name) DO UPDATE SET ${set}`,
+    deleteByKey: (table) => sql`DELETE FROM ${table} AS t`,
+    joinInOrder: sql.literal("CROSS JOIN"),
+    pendingLanes: ({ pending }) =>
+      sql`WITH RECURSIVE found(lane) AS (
+          SELECT min(lane) FROM ${pending}
+          UNION ALL
+          SELECT (SELECT min(p.lane) FROM ${pending} p WHERE p.lane > found.lane) FROM found WHERE lane IS NOT NULL
+        ) SELECT lane FROM found WHERE lane IS NOT NULL`,
+
+    // It changes when another connection has written, and is read without looking at any table.
+    watch: { every: "20 millis", signature: () => sql`PRAGMA data_version` },
+    notify: undefined,
+
+    classify,
+    describe: messageOf
+  }
+}

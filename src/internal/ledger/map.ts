@@ -35,6 +35,7 @@ const reasons: Record<DatabaseError["reason"], LedgerError["reason"]> = {
   locked: "locked",
   readOnly: "readOnly",
   full: "full",
+  denied: "io",
   foreign: "corrupt",
   corrupt: "corrupt",
   missing: "corrupt",
@@ -90,7 +91,7 @@ export const open = (
       Effect.mapError(effect, (error) => failure(file)(databaseError(error)))
     const within = (begin: string) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | LedgerError, R> =>
       Effect.catchIf(
-        transaction.own(sql, [begin], databaseError)(Effect.uninterruptible(effect)),
+        transaction.own(sql, { begin: [begin], end: [] }, databaseError)(Effect.uninterruptible(effect)),
         (error) => error instanceof DatabaseError,
         (error) => Effect.fail(failure(file)(error))
       )

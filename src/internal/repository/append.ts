@@ -7,14 +7,14 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Envelope from "../../Envelope.ts"
-import { type Lane, timestampOf } from "../../Operation.ts"
+import { timestampOf } from "../../Operation.ts"
 import { type Appended, type Entry, maxBatch, type Repository, type Row } from "../../Repository.ts"
 import { DatabaseError, InvalidOperation, OperationConflict } from "../../TrustlogError.ts"
 import * as rows from "../rows.ts"
-import type { Context } from "./context.ts"
+import { type Context, row as rowColumns } from "./context.ts"
 
-/** So many bytes of envelopes go into one INSERT at most. */
-const maxInsertBytes = 8 * 1024 * 1024
+/** So many operations, and so many bytes of envelopes are inserted at once at most. */
+const maxInsert = { rows: 1_000, bytes: 8 * 1024 * 1024 } as const
 
 const encoder = new TextEncoder()
 
@@ -23,12 +23,7 @@ interface Sealed {
   readonly index: number
   readonly entry: Entry
   readonly bytes: number
-  readonly row: ReturnType<typeof rows.toRow>
-}
-
-interface Pending {
-  readonly lane: Lane
-  readonly position: number
+  readonly row: rows.NewRow
 }
 
 export const make = (context: Context): Pick<Repository["Type"], "append" | "promote" | "promoteRange"> => {
@@ -36,31 +31,28 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
 
   const existing = (ids: ReadonlyArray<string>) =>
     Effect.map(
-      sql<rows.Exact>`SELECT ${context.row({ is_promoted: "CASE WHEN m.position IS NULL THEN 0 ELSE 1 END" })}
-        FROM ${operation} o LEFT JOIN ${promotion} m ON m.position = o.position
-        WHERE ${dialect.isOneOf("o.id", ids)}`,
+      dialect.select<rows.OperationRow & { readonly is_promoted: number }>(
+        rowColumns({ is_promoted: "CASE WHEN m.position IS NULL THEN 0 ELSE 1 END" }),
+        sql`FROM ${operation} o LEFT JOIN ${promotion} m ON m.position = o.position
+          WHERE ${dialect.isOneOfIds("o.id", ids)} ${dialect.asCommitted}`
+      ),
       (found) =>
-        new Map(found.map((r) => {
-          const stored = rows.exactly<rows.OperationRow & { readonly is_promoted: number }>(r)
-          return [stored.id, { ...rows.row(stored), isPromoted: Number(stored.is_promoted) === 1 }]
-        }))
+        new Map(found.map((stored) => [
+          stored.id,
+          { ...rows.row(stored), isPromoted: Number(stored.is_promoted) === 1 }
+        ]))
     )
 
-  const insertPending = (entries: ReadonlyArray<Pending>) =>
-    Effect.forEach(
-      Arr.chunksOf(entries, dialect.maxRows(2)),
-      (chunk) => sql`INSERT INTO ${pending} ${sql.insert(chunk.map(({ lane, position }) => ({ lane, position })))}`,
-      { discard: true }
-    )
-
-  const insertPromotions = (entries: ReadonlyArray<Pending>) =>
+  /** Makes operations pending that were only stored. */
+  const insertPromotions = (positions: ReadonlyArray<number>) =>
     Effect.gen(function*() {
-      const promoted_at = yield* now
-      for (const chunk of Arr.chunksOf(entries, dialect.maxRows(2))) {
-        yield* sql`INSERT INTO ${promotion} (position, promoted_at) SELECT o.position, ${promoted_at}
-          FROM ${operation} o WHERE ${dialect.isOneOf("o.position", chunk.map((entry) => entry.position))}`
+      for (const chunk of Arr.chunksOf(positions, maxInsert.rows)) {
+        const which = dialect.isOneOf("o.position", chunk)
+        yield* sql`INSERT INTO ${promotion} (position, promoted_at) SELECT o.position, ${yield* now}
+          FROM ${operation} o WHERE ${which}`
+        yield* sql`INSERT INTO ${pending} (lane, position) SELECT o.lane, o.position
+          FROM ${operation} o WHERE ${which}`
       }
-      yield* insertPending(entries)
     })
 
   /** What a row is compared by; one that plain SQL wrote, and that is no operation, equals nothing. */
@@ -74,7 +66,7 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
     Effect.gen(function*() {
       if (entries.length === 0) return []
       const found = yield* existing(entries.map((entry) => entry.operation.id))
-      const promoted = new Map<number, Lane>()
+      const promoted = new Set<number>()
       const results: Array<Appended> = []
       for (const { lane, operation: { id }, operation: stated, strategy } of entries) {
         const row = found.get(id)
@@ -90,25 +82,21 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
         }
         const isPromotion = row.strategy === "DbOnly" && !row.isPromoted && strategy === "DbAndTrustlog" &&
           !promoted.has(row.position)
-        if (isPromotion) promoted.set(row.position, lane)
+        if (isPromotion) promoted.add(row.position)
         results.push({ id, position: row.position, outcome: isPromotion ? "promoted" : "duplicate" })
       }
-      yield* insertPromotions(Array.from(promoted, ([position, lane]) => ({ position, lane })))
+      yield* insertPromotions(Array.from(promoted))
       return results
     })
 
   const insert = (entries: ReadonlyArray<Sealed>) =>
     Effect.gen(function*() {
-      const recorded_at = yield* now
-      const inserted = yield* sql<{ readonly position: number; readonly id: string }>`INSERT INTO ${operation} ${
-        sql.insert(entries.map((sealed) => ({ ...sealed.row, recorded_at })))
-      } ON CONFLICT (id) DO NOTHING RETURNING position, id`
-      const positions = new Map(inserted.map((r) => [r.id, Number(r.position)]))
+      const inserted = yield* dialect.insertOperations(context, entries.map((sealed) => sealed.row))
+      const positions = new Map(inserted.map(({ id, position }) => [id, position]))
       const results: Array<readonly [index: number, result: Appended]> = []
       const repeated: Array<Sealed> = []
-      const fresh: Array<Pending> = []
       for (const sealed of entries) {
-        const { lane, operation: { id }, strategy } = sealed.entry
+        const { id } = sealed.entry.operation
         const position = positions.get(id)
         if (position === undefined) {
           repeated.push(sealed)
@@ -117,11 +105,21 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
         // A second entry of one id within the batch is judged like any other repetition.
         positions.delete(id)
         results.push([sealed.index, { id, position, outcome: "appended" }])
-        if (strategy === "DbAndTrustlog") fresh.push({ lane, position })
       }
-      yield* insertPending(fresh)
       const judged = yield* reconcile(repeated.map((sealed) => sealed.entry))
       return [...results, ...Arr.zip(repeated.map((sealed) => sealed.index), judged)]
+    })
+
+  /**
+   * A single operation that one statement inserts needs no transaction around it: what could follow, the promotion of an
+   * operation that is there, has one of its own.
+   */
+  const insertOne = (sealed: Sealed) =>
+    Effect.gen(function*() {
+      const { id } = sealed.entry.operation
+      const [inserted] = yield* dialect.insertOperations(context, [sealed.row])
+      if (inserted !== undefined) return [{ id, position: inserted.position, outcome: "appended" as const }]
+      return yield* join("appending an operation", reconcile([sealed.entry]))
     })
 
   const seal = (
@@ -139,7 +137,8 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
             lane: entry.lane,
             strategy: entry.strategy,
             payloadBytes: recorded.payload === null ? 0 : encoder.encode(recorded.payload).length,
-            contentHash: encoded.contentHash
+            contentHash: encoded.contentHash,
+            isIdNew: entry.isIdNew === true
           })
         })
       )
@@ -155,8 +154,11 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
             `this batch has ${entries.length} and ${bytes}`
           return yield* new InvalidOperation({ field: "", reason: "tooLarge", cure })
         }
-        const chunks = chunksBy(sealed, dialect.maxRows(rows.operationColumns.length + 1))
-        const results = yield* join("appending operations", Effect.forEach(chunks, insert))
+        const [only] = sealed
+        if (only !== undefined && sealed.length === 1 && dialect.appendsAtOnce) {
+          return yield* context.typed("appending an operation")(insertOne(only))
+        }
+        const results = yield* join("appending operations", Effect.forEach(chunksOf(sealed), insert))
         return results.flat().sort(([a], [b]) => a - b).map(([, result]) => result)
       }),
 
@@ -165,16 +167,16 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
         "promoting operations",
         Effect.gen(function*() {
           const found = yield* existing(ids)
-          const promoted = new Map<number, Lane>()
+          const promoted = new Set<number>()
           const results = ids.map((id) => {
             const row = found.get(id)
             if (row === undefined) return { id, outcome: "unknown" as const }
             if (row.strategy !== "DbOnly") return { id, outcome: "notDbOnly" as const }
             if (row.isPromoted || promoted.has(row.position)) return { id, outcome: "alreadyPromoted" as const }
-            promoted.set(row.position, row.lane)
+            promoted.add(row.position)
             return { id, outcome: "promoted" as const }
           })
-          yield* insertPromotions(Array.from(promoted, ([position, lane]) => ({ position, lane })))
+          yield* insertPromotions(Array.from(promoted))
           return results
         })
       ),
@@ -183,23 +185,23 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
       join(
         "promoting operations",
         Effect.gen(function*() {
-          const found = yield* sql<{ readonly position: number; readonly lane: string }>`SELECT o.position, o.lane
+          const found = yield* sql<{ readonly position: number }>`SELECT o.position
             FROM ${operation} o WHERE o.position >= ${from} AND o.position <= ${to} AND o.strategy = 'DbOnly'
               AND NOT EXISTS (SELECT 1 FROM ${promotion} m WHERE m.position = o.position)`
-          yield* insertPromotions(found.map((r) => ({ position: Number(r.position), lane: rows.lane(r.lane) })))
+          yield* insertPromotions(found.map((r) => Number(r.position)))
           return found.length
         })
       )
   }
 }
 
-const chunksBy = (entries: ReadonlyArray<Sealed>, maxRows: number): ReadonlyArray<ReadonlyArray<Sealed>> => {
+const chunksOf = (entries: ReadonlyArray<Sealed>): ReadonlyArray<ReadonlyArray<Sealed>> => {
   const chunks: Array<Array<Sealed>> = []
   let bytes = 0
   for (const sealed of entries) {
     const chunk = chunks.at(-1)
     bytes += sealed.bytes
-    if (chunk === undefined || chunk.length >= maxRows || bytes > maxInsertBytes) {
+    if (chunk === undefined || chunk.length >= maxInsert.rows || bytes > maxInsert.bytes) {
       chunks.push([sealed])
       bytes = sealed.bytes
     } else chunk.push(sealed)

@@ -1,15 +1,18 @@
 /**
  * What every part of the SQL repository shares: tables, transactions, the lanes' rows, and the typing of failures.
  */
-import type { SqlClient } from "@effect/sql/SqlClient"
+import * as SqlClient from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"
 import type { Fragment } from "@effect/sql/Statement"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import type { Breaker, Lease } from "../../Repository.ts"
 import { DatabaseError, LeaseLost } from "../../TrustlogError.ts"
-import type { Dialect } from "../dialects/Dialect.ts"
+import type { Columns, Dialect } from "../dialects/Dialect.ts"
+import * as fragments from "../dialects/fragments.ts"
 import { operationColumns } from "../rows.ts"
+import * as tables from "../tables.ts"
 import * as transaction from "../transaction.ts"
 
 /** A lane's row of `trustlog_cursor`. */
@@ -32,23 +35,34 @@ export interface LaneRow {
 export const bytesOfRow = `CASE WHEN o.content_hash IS NULL THEN COALESCE(LENGTH(o.payload), 0)
   WHEN o.payload_bytes BETWEEN 0 AND 1000000000 THEN o.payload_bytes ELSE 1000000000 END`
 
+const rowColumns: Columns = Object.fromEntries(operationColumns.map((name) => [name, `o.${name}`]))
+
+/** The columns of `operation o` that make a row, and others. */
+export const row = (others: Columns = {}): Columns => ({ ...rowColumns, ...others })
+
+/** An error's text may come from anywhere: what is kept of it fits every database's column, and its characters. */
+export const errorText = (text: string): string => text.slice(0, 4_000).replaceAll(/[\0\p{Surrogate}]/gu, "\uFFFD")
+
+/** A value of a row, or an expression that gives it. */
+export type Value = string | number | null | Fragment
+
 /** What every part is built from. */
 export type Context = ReturnType<typeof make>
 
 export const make = (
-  client: SqlClient,
+  client: SqlClient.SqlClient,
   dialect: Dialect,
-  options: { readonly prefix: string; readonly stream: string }
+  options: tables.Naming & { readonly stream: string }
 ) => {
   const sql = client.withoutTransforms()
-  const table = (name: string) => sql(`${options.prefix}${name}`)
-  const cursor = table("trustlog_cursor")
+  const names = tables.make(sql, dialect.quote, options)
+  const { cursor } = names
   const now = dialect.time(0)
 
   const failure = (doing: string) => (error: SqlError): DatabaseError =>
     new DatabaseError({
-      reason: error.cause instanceof DatabaseError ? error.cause.reason : dialect.classify(error.cause),
-      problem: `${doing}: ${error.cause instanceof Error ? error.cause.message : error.message}`,
+      reason: dialect.classify(error),
+      problem: `${doing}: ${dialect.describe(error)}`,
       cause: error
     })
 
@@ -67,79 +81,89 @@ export const make = (
 
   /** A worker's verb, in a transaction of its own. */
   const transact = <A, E, R>(doing: string, effect: Effect.Effect<A, E, R>) =>
-    silent(typed(doing)(transaction.own(sql, dialect.beginWorker, failure(doing))(effect)))
+    silent(typed(doing)(transaction.own(sql, dialect.worker, failure(doing))(effect)))
 
   /** A host's verb, in the host's transaction if there is one. */
   const join = <A, E, R>(doing: string, effect: Effect.Effect<A, E, R>) =>
-    typed(doing)(transaction.joining(sql, dialect.begin, failure(doing))(effect))
+    typed(doing)(transaction.joining(sql, dialect.host, failure(doing))(effect))
 
   const laneName = (lane: string) => `lane/${lane}`
 
-  const laneRow = (lane: string) =>
+  const readLane = (lane: string, lock: Fragment) =>
     sql<LaneRow>`SELECT value, position, epoch, owner, breaker, paused, in_flight, losses FROM ${cursor}
-      WHERE name = ${laneName(lane)}`.pipe(Effect.map((found) => found[0]))
+      WHERE name = ${laneName(lane)} ${lock}`.pipe(Effect.map((found) => found[0]))
+
+  const holds = (lease: Lease, row: LaneRow | undefined): Effect.Effect<LaneRow, LeaseLost> =>
+    row !== undefined && Number(row.epoch) === lease.epoch && row.owner === lease.owner
+      ? Effect.succeed(row)
+      : new LeaseLost({ lane: lease.lane, epoch: lease.epoch })
+
+  /** Locks the lane's row; fails unless the lease still holds: the first statement of every transaction of a lease holder. */
+  const fence = (lease: Lease) => Effect.flatMap(readLane(lease.lane, dialect.forUpdate), (row) => holds(lease, row))
 
   return {
+    ...names,
     stream: options.stream,
     dialect,
     sql,
-    operation: table("operation"),
-    pending: table("trustlog_pending"),
-    cursor,
-    retry: table("trustlog_retry"),
-    receipt: table("trustlog_receipt"),
-    promotion: table("trustlog_promotion"),
-    /** The columns of `operation o` that make a row, and others, as one value that `rows.exactly` reads. */
-    row: (others: Readonly<Record<string, string>> = {}) =>
-      sql`${
-        dialect.exactly({ ...Object.fromEntries(operationColumns.map((name) => [name, `o.${name}`])), ...others })
-      } AS exact`,
     bytes: sql.literal(bytesOfRow),
     now,
     later: (duration: Duration.Duration) => dialect.time(Duration.toMillis(duration)),
+    /** So many rows at most. A number here is no parameter to every driver. */
+    limit: (rows: number) => sql.literal(`LIMIT ${Math.max(0, Math.floor(rows))}`),
+    failure,
+    typed,
     query,
     transact,
     join,
-    hostTransaction: transaction.joining(client, dialect.begin, failure("running the transaction")),
+    hostTransaction: transaction.joining(client, dialect.host, failure("running the transaction")),
     /** Sees one state of the database: the host's transaction, if there is one, sees one already. */
-    snapshot: transaction.joining(sql, dialect.beginSnapshot, failure("reading a snapshot")),
+    snapshot: transaction.joining(sql, dialect.snapshot, failure("reading a snapshot")),
     laneName,
-    laneRow,
+    /** A lane's row, as it is now. */
+    laneRow: (lane: string) => readLane(lane, sql.literal("")),
+    /** A lane's row, locked until the transaction ends. */
+    lockLane: (lane: string) => readLane(lane, dialect.forUpdate),
+
+    /** Inserts rows of the same columns. */
+    insert: (
+      table: Fragment,
+      rows: ReadonlyArray<Readonly<Record<string, Value>>>,
+      more: Fragment = sql.literal("")
+    ) => {
+      const columns = Object.keys(rows[0] ?? {})
+      return Effect.forEach(
+        fragments.chunks(rows, (left) => dialect.insertSize(left, columns.length)),
+        (chunk) =>
+          sql`INSERT INTO ${table} (${sql.literal(columns.join(", "))}) VALUES ${
+            sql.csv(chunk.map((row) => sql`(${sql.csv(columns.map((column) => sql`${row[column] ?? null}`))})`))
+          } ${more}`,
+        { discard: true }
+      )
+    },
 
     /** Makes a lane's row where there is none. */
     ensureLane: (lane: string) =>
       Effect.flatMap(now, (at) =>
-        sql`INSERT INTO ${cursor} ${
-          sql.insert({
-            name: laneName(lane),
-            position: 0,
-            epoch: 0,
-            delivered: 0,
-            late: 0,
-            breaker: "closed",
-            breaker_since: at,
-            paused: 0,
-            losses: 0,
-            updated_at: at
-          })
-        } ON CONFLICT (name) DO NOTHING`),
+        sql`INSERT INTO ${cursor}
+            (name, position, epoch, delivered, late, breaker, breaker_since, paused, losses, updated_at)
+          VALUES (${laneName(lane)}, 0, 0, 0, 0, 'closed', ${at}, 0, 0, ${at}) ${dialect.onRepeatedName()}`),
 
-    /** Fails unless the lease still holds: the first statement of every transaction of a lease holder. */
-    fence: (lease: Lease) =>
-      Effect.flatMap(
-        laneRow(lease.lane),
-        (row) =>
-          row !== undefined && Number(row.epoch) === lease.epoch && row.owner === lease.owner
-            ? Effect.succeed(row)
-            : new LeaseLost({ lane: lease.lane, epoch: lease.epoch })
+    /** Fails unless the lease still holds now. */
+    check: (lease: Lease) => Effect.flatMap(readLane(lease.lane, sql.literal("")), (row) => holds(lease, row)),
+    fence,
+
+    /** Changes a lane's row, in a transaction of its own, if the lease still holds. */
+    fencedUpdate: (doing: string, lease: Lease, set: Fragment) =>
+      transact(
+        doing,
+        Effect.gen(function*() {
+          yield* fence(lease)
+          yield* sql`UPDATE ${cursor} SET ${set}, updated_at = ${yield* now} WHERE name = ${laneName(lease.lane)}`
+        })
       ),
 
-    /** Changes a lane's row, if the lease still holds. */
-    fencedUpdate: (lease: Lease, set: Fragment) =>
-      Effect.gen(function*() {
-        const changed = yield* sql`UPDATE ${cursor} SET ${set}, updated_at = ${yield* now}
-          WHERE name = ${laneName(lease.lane)} AND epoch = ${lease.epoch} AND owner = ${lease.owner} RETURNING name`
-        if (changed.length === 0) return yield* new LeaseLost({ lane: lease.lane, epoch: lease.epoch })
-      })
+    /** Whether there is an ambient transaction. */
+    isInTransaction: Effect.map(Effect.serviceOption(SqlClient.TransactionConnection), Option.isSome)
   }
 }

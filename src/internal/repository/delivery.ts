@@ -1,11 +1,10 @@
 /**
  * The first line: pages of pending rows, and what became of them.
  */
-import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import type { Refusal, Repository } from "../../Repository.ts"
 import * as rows from "../rows.ts"
-import type { Context } from "./context.ts"
+import { type Context, errorText, row } from "./context.ts"
 import type { Losses } from "./losses.ts"
 import type { Receipts } from "./receipts.ts"
 
@@ -14,6 +13,7 @@ export const make = (context: Context, losses: Losses, receipts: Receipts): Pick
   "page" | "markInFlight" | "countLoss" | "settle" | "setBreaker" | "setPaused"
 > => {
   const { cursor, dialect, fence, fencedUpdate, laneName, later, now, pending, query, retry, sql, transact } = context
+  const pageColumns = row({ total: "b.total" })
 
   const insertRefused = (lane: string, refused: ReadonlyArray<Refusal>) =>
     Effect.gen(function*() {
@@ -26,13 +26,12 @@ export const make = (context: Context, losses: Losses, receipts: Receipts): Pick
           attempts: 1,
           next_attempt_at,
           reason,
-          error,
+          error: errorText(error),
           first_failed_at: at,
           last_failed_at: at
         })))
-      for (const chunk of Arr.chunksOf(failed, dialect.maxRows(9))) {
-        yield* sql`INSERT INTO ${retry} ${sql.insert(chunk)}`
-      }
+      if (failed.length > 0)
+        yield* context.insert(retry, failed)
     })
 
   return {
@@ -41,29 +40,31 @@ export const make = (context: Context, losses: Losses, receipts: Receipts): Pick
       query(
         `reading lane ${lease.lane}`,
         Effect.gen(function*() {
-          const lane = yield* fence(lease)
+          const lane = yield* context.check(lease)
           if (Number(lane.paused) === 1) return { rows: [], isFull: false, isPaused: true }
-          const found = yield* sql<rows.Exact & { readonly total: number }>`SELECT ${context.row()}, b.total FROM (
-              SELECT s.position, SUM(s.bytes) OVER (ORDER BY s.position) - s.bytes AS before,
+          const found = yield* dialect.select<rows.OperationRow & { readonly total: number }>(
+            pageColumns,
+            sql`FROM (
+              SELECT s.position, SUM(s.bytes) OVER (ORDER BY s.position) - s.bytes AS bytes_before,
                 count(*) OVER () AS total
               FROM (
                 SELECT p.position, ${context.bytes} AS bytes
-                FROM ${pending} p JOIN ${context.operation} o ON o.position = p.position
+                FROM ${pending} p ${dialect.joinInOrder} ${context.operation} o ON o.position = p.position
                 WHERE p.lane = ${lease.lane} AND p.position > ${after} AND o.position > ${after}
-                ORDER BY p.position LIMIT ${limit}
+                ORDER BY p.position ${context.limit(limit)}
               ) s
-            ) b JOIN ${context.operation} o ON o.position = b.position
-            WHERE b.before < ${maxBytes} ORDER BY b.position`
+            ) b ${dialect.joinInOrder} ${context.operation} o ON o.position = b.position
+            WHERE b.bytes_before < ${maxBytes} ORDER BY b.position`
+          )
           return {
-            rows: found.map((r) => rows.row(rows.exactly(r))),
+            rows: found.map(rows.row),
             isFull: found.length === limit || found.length < Number(found[0]?.total ?? 0),
             isPaused: false
           }
         })
       ),
 
-    markInFlight: (lease, position) =>
-      query(`marking lane ${lease.lane}`, fencedUpdate(lease, sql`in_flight = ${position}`)),
+    markInFlight: (lease, position) => fencedUpdate(`marking lane ${lease.lane}`, lease, sql`in_flight = ${position}`),
 
     countLoss: (lease, error) =>
       transact(
@@ -77,20 +78,23 @@ export const make = (context: Context, losses: Losses, receipts: Receipts): Pick
         Effect.gen(function*() {
           const lane = yield* fence(lease)
           const settled = [...settlement.delivered, ...settlement.refused].map((outcome) => outcome.position)
-          yield* sql`DELETE FROM ${pending}
-            WHERE lane = ${lease.lane} AND ${dialect.isOneOf("position", settled)}`
+          yield* sql`${dialect.deleteByKey(pending)}
+            WHERE t.lane = ${lease.lane} AND ${dialect.isOneOf("t.position", settled)}`
           yield* insertRefused(lease.lane, settlement.refused)
-          yield* receipts.write(lease.lane, lane.value, settlement)
-          yield* sql`UPDATE ${cursor} SET position = ${settlement.position}, late = late + ${settlement.late},
+          const receipted = yield* receipts.write(lease.lane, lane.value, settlement)
+          yield* sql`UPDATE ${cursor} SET ${receipted === undefined ? sql.literal("") : sql`${receipted},`}
+            position = ${settlement.position}, late = late + ${settlement.late},
             in_flight = NULL, losses = 0, updated_at = ${yield* now} WHERE name = ${laneName(lease.lane)}`
         })
       ),
 
     setBreaker: (lease, breaker) =>
-      query(
-        `writing the breaker of lane ${lease.lane}`,
-        Effect.flatMap(now, (at) => fencedUpdate(lease, sql`breaker = ${breaker}, breaker_since = ${at}`))
-      ),
+      Effect.flatMap(now, (at) =>
+        fencedUpdate(
+          `writing the breaker of lane ${lease.lane}`,
+          lease,
+          sql`breaker = ${breaker}, breaker_since = ${at}`
+        )),
 
     setPaused: (paused, lane) =>
       transact(
@@ -98,9 +102,12 @@ export const make = (context: Context, losses: Losses, receipts: Receipts): Pick
         Effect.gen(function*() {
           if (lane !== undefined) yield* context.ensureLane(lane)
           const flag = paused ? 1 : 0
-          const changed = yield* sql`UPDATE ${cursor} SET paused = ${flag}, updated_at = ${yield* now}
+          const changed = yield* sql<{ readonly name: string }>`SELECT name FROM ${cursor}
             WHERE name LIKE 'lane/%' AND paused <> ${flag}
-            ${lane === undefined ? sql`` : sql`AND name = ${laneName(lane)}`} RETURNING name`
+            ${lane === undefined ? sql.literal("") : sql`AND name = ${laneName(lane)}`}
+            ORDER BY name ${dialect.forUpdate}`
+          yield* sql`UPDATE ${cursor} SET paused = ${flag}, updated_at = ${yield* now}
+            WHERE ${dialect.isOneOfTexts("name", changed.map(({ name }) => name))}`
           return changed.length
         })
       )

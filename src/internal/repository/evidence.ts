@@ -1,132 +1,121 @@
 /**
  * What `verify` reads.
  */
+import type { Fragment } from "@effect/sql/Statement"
 import * as Effect from "effect/Effect"
 import type { LaneHead, Orphan, Repository } from "../../Repository.ts"
 import * as rows from "../rows.ts"
-import { bytesOfRow, type Context } from "./context.ts"
+import { bytesOfRow, type Context, row } from "./context.ts"
 
 /** All of a receipt but the leaves, which are bytes. */
-const receiptColumns = [
-  "lane",
-  "sequence",
-  "previous",
-  "first_position",
-  "last_position",
-  "count",
-  "topic",
-  "root",
-  "ledger_size",
-  "ledger_root",
-  "delivered_at",
-  "purged_at",
-  "purge_signature"
-] as const
+const receiptColumns = Object.fromEntries(
+  [
+    "lane",
+    "sequence",
+    "previous",
+    "first_position",
+    "last_position",
+    "count",
+    "topic",
+    "root",
+    "ledger_size",
+    "ledger_root",
+    "delivered_at",
+    "purged_at",
+    "purge_signature"
+  ].map((name) => [name, name])
+)
+
+const accountedColumns = row({
+  is_pending: "CASE WHEN p.position IS NULL THEN 0 ELSE 1 END",
+  retry_state: "r.state",
+  retry_lane: "r.lane",
+  is_promoted: "CASE WHEN m.position IS NULL THEN 0 ELSE 1 END"
+})
 
 export const make = (context: Context): Repository["Type"]["evidence"] => {
-  const { cursor, dialect, operation, pending, promotion, query, receipt, retry, sql } = context
+  const { cursor, dialect, limit, operation, pending, promotion, query, receipt, retry, sql } = context
 
-  const accounted = sql`SELECT ${
-    context.row({
-      is_pending: "CASE WHEN p.position IS NULL THEN 0 ELSE 1 END",
-      retry_state: "r.state",
-      retry_lane: "r.lane",
-      is_promoted: "CASE WHEN m.position IS NULL THEN 0 ELSE 1 END"
-    })
-  } FROM ${operation} o
-    LEFT JOIN ${pending} p ON p.position = o.position AND p.lane = o.lane
-    LEFT JOIN ${retry} r ON r.position = o.position
-    LEFT JOIN ${promotion} m ON m.position = o.position`
-
-  const readSize = (r: rows.Exact) => rows.size(rows.exactly(r))
-
-  const readAccounted = (r: rows.Exact) => rows.accounted(rows.exactly(r))
-
-  const those = (column: string, values: ReadonlyArray<number> | ReadonlyArray<string>) =>
+  const accounted = (which: Fragment) =>
     query(
       "reading operations",
       Effect.map(
-        sql<rows.Exact>`${accounted} WHERE ${dialect.isOneOf(column, values)}`,
-        (found) => found.map(readAccounted)
+        dialect.select<rows.AccountedRow>(
+          accountedColumns,
+          sql`FROM ${operation} o
+            LEFT JOIN ${pending} p ON p.position = o.position AND p.lane = o.lane
+            LEFT JOIN ${retry} r ON r.position = o.position
+            LEFT JOIN ${promotion} m ON m.position = o.position
+            WHERE ${which}`
+        ),
+        (found) => found.map(rows.accounted)
       )
     )
 
-  const sized = sql`SELECT ${dialect.exactly({ position: "o.position", bytes: bytesOfRow })} AS exact
-    FROM ${operation} o`
+  const sized = (which: Fragment) =>
+    query(
+      "reading operations",
+      Effect.map(
+        dialect.select<rows.SizeRow>(
+          { position: "o.position", bytes: bytesOfRow },
+          sql`FROM ${operation} o WHERE ${which}`
+        ),
+        (found) => found.map(rows.size)
+      )
+    )
+
+  /** A page by position. */
+  const following = (after: number, maxRows: number) => sql`o.position > ${after} ORDER BY o.position ${limit(maxRows)}`
 
   return {
     snapshot: context.snapshot,
 
-    sizes: ({ after, limit }) =>
-      query(
-        "reading operations",
-        Effect.map(
-          sql<rows.Exact>`${sized} WHERE o.position > ${after} ORDER BY o.position LIMIT ${limit}`,
-          (found) => found.map(readSize)
-        )
-      ),
+    sizes: ({ after, limit }) => sized(following(after, limit)),
+    sizesAt: (positions) => sized(dialect.isOneOf("o.position", positions)),
+    operations: ({ after, limit }) => accounted(following(after, limit)),
+    operationsAt: (positions) => accounted(dialect.isOneOf("o.position", positions)),
+    operationsOf: (ids) => accounted(dialect.isOneOfIds("o.id", ids)),
 
-    sizesAt: (positions) =>
-      query(
-        "reading operations",
-        Effect.map(
-          sql<rows.Exact>`${sized} WHERE ${dialect.isOneOf("o.position", positions)}`,
-          (found) => found.map(readSize)
-        )
-      ),
-
-    operations: ({ after, limit }) =>
-      query(
-        "reading operations",
-        Effect.map(
-          sql<rows.Exact>`${accounted} WHERE o.position > ${after} ORDER BY o.position LIMIT ${limit}`,
-          (found) => found.map(readAccounted)
-        )
-      ),
-
-    operationsAt: (positions) => those("o.position", positions),
-    operationsOf: (ids) => those("o.id", ids),
-
-    receipts: ({ after, lane, limit }) =>
+    receipts: ({ after, lane, limit: maxRows }) =>
       query(
         "reading receipts",
         Effect.map(
-          sql<rows.Exact & { readonly leaves: Uint8Array }>`SELECT leaves, ${
-            dialect.exactly(Object.fromEntries(receiptColumns.map((name) => [name, name])))
-          } AS exact
-            FROM ${receipt} WHERE lane = ${lane} AND sequence > ${after} ORDER BY sequence LIMIT ${limit}`,
-          (found) => found.map((r) => rows.receipt({ ...rows.exactly<rows.ReceiptRow>(r), leaves: r.leaves }))
+          dialect.select<rows.ReceiptRow>(
+            receiptColumns,
+            sql`FROM ${receipt} WHERE lane = ${lane} AND sequence > ${after} ORDER BY sequence ${limit(maxRows)}`,
+            ["leaves"]
+          ),
+          (found) => found.map(rows.receipt)
         )
       ),
 
     heads: query(
       "reading the lanes",
       Effect.gen(function*() {
-        const lanes = yield* sql<rows.Exact>`SELECT ${
-          dialect.exactly({ lane: "substr(name, 6)", value: "value", delivered: "delivered" })
-        } AS exact FROM ${cursor} WHERE name LIKE 'lane/%'`
-        const receipted = yield* sql<rows.Exact>`SELECT ${dialect.exactly({ lane: "lane" })} AS exact
-          FROM ${receipt} GROUP BY lane`
+        const lanes = yield* dialect.select<
+          { readonly lane: string; readonly head: string | null; readonly delivered: number }
+        >(
+          { lane: "substr(name, 6)", head: "value", delivered: "delivered" },
+          sql`FROM ${cursor} WHERE name LIKE 'lane/%'`
+        )
+        const receipted = yield* dialect.select<{ readonly lane: string }>(
+          { lane: "lane" },
+          sql`FROM ${receipt} GROUP BY lane`
+        )
         const heads = new Map<string, LaneHead>()
-        for (const r of receipted) {
-          const { lane } = rows.exactly<{ readonly lane: string }>(r)
-          heads.set(lane, { lane, head: null, delivered: 0 })
-        }
-        for (const r of lanes) {
-          const { delivered, lane, value } = rows.exactly<
-            { readonly lane: string; readonly value: string | null; readonly delivered: number }
-          >(r)
-          heads.set(lane, { lane, head: value, delivered: Number(delivered) })
-        }
+        for (const { lane } of receipted) heads.set(lane, { lane, head: null, delivered: 0 })
+        for (const { delivered, head, lane } of lanes) heads.set(lane, { lane, head, delivered: Number(delivered) })
         return Array.from(heads.values())
       })
     ),
 
-    orphans: (limit) =>
+    orphans: (maxRows) =>
       query(
         "looking for orphans",
         Effect.map(
-          sql<rows.Exact>`SELECT ${dialect.exactly({ position: "s.position", table: "s.kind" })} AS exact FROM (
+          dialect.select<Orphan>(
+            { position: "s.position", table: "s.kind" },
+            sql`FROM (
               SELECT p.position, 'pending' AS kind FROM ${pending} p
                 LEFT JOIN ${operation} o ON o.position = p.position AND o.lane = p.lane WHERE o.position IS NULL
               UNION ALL
@@ -135,8 +124,9 @@ export const make = (context: Context): Repository["Type"]["evidence"] => {
               UNION ALL
               SELECT m.position, 'promotion' FROM ${promotion} m
                 LEFT JOIN ${operation} o ON o.position = m.position WHERE o.position IS NULL
-            ) s LIMIT ${limit}`,
-          (found) => found.map((r) => rows.exactly<Orphan>(r))
+            ) s ${limit(maxRows)}`
+          ),
+          (found) => found.map(({ position, table }) => ({ position: Number(position), table }))
         )
       )
   }

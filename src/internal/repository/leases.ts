@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import { laneOf } from "../../Operation.ts"
 import type { Lease, Repository } from "../../Repository.ts"
 import * as rows from "../rows.ts"
-import type { Context } from "./context.ts"
+import type { Context, LaneRow } from "./context.ts"
 import type { Losses } from "./losses.ts"
 
 /**
@@ -19,7 +19,8 @@ export const make = (
   context: Context,
   losses: Losses
 ): Pick<Repository["Type"], "register" | "unregister" | "lanes" | "acquire" | "renew" | "release" | "lowerBound"> => {
-  const { cursor, ensureLane, fencedUpdate, laneName, laneRow, later, now, pending, query, sql, transact } = context
+  const { cursor, dialect, ensureLane, fencedUpdate, laneName, laneRow, later, now, pending, query, sql, transact } =
+    context
 
   /** The end of a lease that begins now. */
   const end = (timeToLive: Duration.Duration) => later(Duration.min(timeToLive, longest))
@@ -30,6 +31,8 @@ export const make = (
     ([at, latest]) => sql`lease_until > ${at} AND lease_until <= ${latest}`
   )
 
+  const memberName = (member: string) => `member/${member}`
+
   const boundOf = (lane: string, otherwise: number) =>
     Effect.map(
       sql<{ readonly first: number | null }>`SELECT min(position) AS first FROM ${pending} WHERE lane = ${lane}`,
@@ -37,36 +40,39 @@ export const make = (
     )
 
   return {
+    // No transaction: two members that register and clean up at once would wait for each other's rows.
     register: (member, timeToLive) =>
-      transact(
+      query(
         "registering as a member",
         Effect.gen(function*() {
           const at = yield* now
           const until = yield* end(timeToLive)
-          yield* sql`INSERT INTO ${cursor} ${
-            sql.insert({ name: `member/${member}`, lease_until: until, updated_at: at })
-          } ON CONFLICT (name) DO UPDATE SET lease_until = ${until}, updated_at = ${at}`
-          yield* sql`DELETE FROM ${cursor} WHERE name LIKE 'member/%' AND NOT (${yield* isLive})`
-          const [found] = yield* sql<{ readonly members: number }>`SELECT count(*) AS members FROM ${cursor}
-            WHERE name LIKE 'member/%'`
-          return Number(found?.members ?? 0)
+          yield* sql`INSERT INTO ${cursor} (name, lease_until, updated_at)
+            VALUES (${memberName(member)}, ${until}, ${at})
+            ${dialect.onRepeatedName(sql`lease_until = ${until}, updated_at = ${at}`)}`
+          const members = yield* sql<{ readonly name: string; readonly is_live: number }>`SELECT name,
+              CASE WHEN ${yield* isLive} THEN 1 ELSE 0 END AS is_live
+            FROM ${cursor} WHERE name LIKE 'member/%'`
+          const gone = members.filter(({ is_live }) => Number(is_live) === 0).map(({ name }) => name)
+          if (gone.length > 0) {
+            yield* sql`${dialect.deleteByKey(cursor)}
+              WHERE ${dialect.isOneOfTexts("t.name", gone)} AND NOT (${yield* isLive})`
+          }
+          return members.length - gone.length
         })
       ),
 
     unregister: (member) =>
-      Effect.asVoid(query("leaving", sql`DELETE FROM ${cursor} WHERE name = ${`member/${member}`}`)),
+      Effect.asVoid(query("leaving", sql`DELETE FROM ${cursor} WHERE name = ${memberName(member)}`)),
 
-    // A skip scan: as many index look-ups as there are lanes, however many rows are pending.
     lanes: query(
       "looking for lanes",
       Effect.gen(function*() {
-        const found = yield* sql<{ readonly lane: string }>`WITH RECURSIVE found(lane) AS (
-            SELECT min(lane) FROM ${pending}
-            UNION ALL
-            SELECT (SELECT min(p.lane) FROM ${pending} p WHERE p.lane > found.lane) FROM found WHERE lane IS NOT NULL
-          ) SELECT lane FROM found WHERE lane IS NOT NULL`
-        const known = yield* sql<{ readonly lane: string; readonly owner: string | null }>`SELECT
-            substr(name, ${"lane/".length + 1}) AS lane, CASE WHEN ${yield* isLive} THEN owner END AS owner
+        const found = yield* sql<{ readonly lane: string }>`${dialect.pendingLanes(context)}`
+        const known = yield* sql<
+          { readonly lane: string; readonly owner: string | null }
+        >`SELECT substr(name, 6) AS lane,
+            CASE WHEN ${yield* isLive} THEN owner END AS owner
           FROM ${cursor} WHERE name LIKE 'lane/%'`
         const owners = new Map<string, string | null>([[laneOf("operation"), null], [laneOf("record"), null]])
         for (const { lane } of found) owners.set(lane, null)
@@ -79,12 +85,13 @@ export const make = (
       transact(
         `taking lane ${lane}`,
         Effect.gen(function*() {
-          yield* ensureLane(lane)
-          const [row] = yield* sql<{ readonly is_held: number }>`SELECT
+          if ((yield* laneRow(lane)) === undefined) yield* ensureLane(lane)
+          // Somebody who has the row locked is taking the lane or working on it: there is no reason to wait for that.
+          const [before] = yield* sql<LaneRow & { readonly is_held: number }>`SELECT
+              value, position, epoch, owner, breaker, paused, in_flight, losses,
               CASE WHEN owner <> ${owner} AND ${yield* isLive} THEN 1 ELSE 0 END AS is_held
-            FROM ${cursor} WHERE name = ${laneName(lane)}`
-          const before = yield* laneRow(lane)
-          if (before === undefined || row === undefined || Number(row.is_held) === 1) return undefined
+            FROM ${cursor} WHERE name = ${laneName(lane)} ${dialect.forUpdateSkipLocked}`
+          if (before === undefined || Number(before.is_held) === 1) return undefined
           const isRecovered = before.owner !== null
           const position = yield* boundOf(lane, Number(before.position))
           const lease: Lease = {
@@ -104,19 +111,20 @@ export const make = (
       ),
 
     renew: (lease, timeToLive) =>
-      query(
-        `renewing the lease of lane ${lease.lane}`,
-        Effect.flatMap(end(timeToLive), (until) => fencedUpdate(lease, sql`lease_until = ${until}`))
+      Effect.flatMap(
+        end(timeToLive),
+        (until) => fencedUpdate(`renewing the lease of lane ${lease.lane}`, lease, sql`lease_until = ${until}`)
       ),
 
     release: (lease) =>
-      query(
-        `giving lane ${lease.lane} back`,
-        Effect.catchTag(
-          fencedUpdate(lease, sql`owner = NULL, lease_until = NULL, in_flight = NULL`),
-          "LeaseLost",
-          () => Effect.void
-        )
+      Effect.catchTag(
+        fencedUpdate(
+          `giving lane ${lease.lane} back`,
+          lease,
+          sql`owner = NULL, lease_until = NULL, in_flight = NULL`
+        ),
+        "LeaseLost",
+        () => Effect.void
       ),
 
     lowerBound: (lease, otherwise) => query(`looking below lane ${lease.lane}'s cursor`, boundOf(lease.lane, otherwise))

@@ -5,15 +5,14 @@ import * as Effect from "effect/Effect"
 import type { Published } from "../../Publisher.ts"
 import * as Receipt from "../../Receipt.ts"
 import type { Delivered } from "../../Repository.ts"
-import * as rows from "../rows.ts"
 import type { Context } from "./context.ts"
 
 export type Receipts = ReturnType<typeof make>
 
-export const make = ({ cursor, laneName, now, receipt, sql }: Context) => ({
+export const make = ({ dialect, insert, now, receipt, sql }: Context) => ({
   /**
-   * Writes the receipt of what was delivered, and the lane's new head and count. The lane's row is locked already, or
-   * two receipts could get one number.
+   * Writes the receipt of what was delivered, and returns what it changes in the lane's row: its head and its count. The
+   * row is locked already, or two receipts could get one number.
    */
   write: (lane: string, head: string | null, batch: {
     readonly topic: string
@@ -21,9 +20,12 @@ export const make = ({ cursor, laneName, now, receipt, sql }: Context) => ({
     readonly checkpoint: Published["checkpoint"]
   }) =>
     Effect.gen(function*() {
-      if (batch.delivered.length === 0) return
-      const [last] = yield* sql<{ readonly sequence: number | null; readonly at: string }>`SELECT
-          (SELECT max(sequence) FROM ${receipt} WHERE lane = ${lane}) AS sequence, ${yield* now} AS at`
+      if (batch.delivered.length === 0) return undefined
+      const [last] = yield* dialect.select<{ readonly sequence: number | string | null; readonly now_at: string }>(
+        { sequence: "l.sequence", now_at: "l.now_at" },
+        sql`FROM (SELECT (SELECT max(sequence) FROM ${receipt} WHERE lane = ${lane}) AS sequence,
+          ${yield* now} AS now_at) l`
+      )
       const sealed: Receipt.Receipt = {
         lane,
         sequence: Number(last?.sequence ?? 0) + 1,
@@ -31,12 +33,24 @@ export const make = ({ cursor, laneName, now, receipt, sql }: Context) => ({
         topic: batch.topic,
         ...Receipt.seal(batch.delivered),
         ledger: batch.checkpoint ?? null,
-        deliveredAt: last?.at ?? "",
+        deliveredAt: last?.now_at ?? "",
         purgedAt: null,
         purgeSignature: null
       }
-      yield* sql`INSERT INTO ${receipt} ${sql.insert(rows.toReceiptRow(sealed))}`
-      yield* sql`UPDATE ${cursor} SET value = ${Receipt.hash(sealed)}, delivered = delivered + ${sealed.count}
-        WHERE name = ${laneName(lane)}`
+      yield* insert(receipt, [{
+        lane,
+        sequence: sealed.sequence,
+        previous: sealed.previous,
+        first_position: sealed.firstPosition,
+        last_position: sealed.lastPosition,
+        count: sealed.count,
+        topic: sealed.topic,
+        root: sealed.root,
+        leaves: dialect.bytes(sealed.leaves),
+        ledger_size: sealed.ledger?.size ?? null,
+        ledger_root: sealed.ledger?.root ?? null,
+        delivered_at: dialect.timestamp(sealed.deliveredAt)
+      }])
+      return sql`value = ${Receipt.hash(sealed)}, delivered = delivered + ${sealed.count}`
     })
 })

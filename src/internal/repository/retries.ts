@@ -1,12 +1,14 @@
 /**
  * The second line: claims of due retries, what became of them, and the dead letters that some end as.
  */
+import type { Fragment } from "@effect/sql/Statement"
 import * as Arr from "effect/Array"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { v4 } from "uuid"
-import type { Repository } from "../../Repository.ts"
+import type { Refusal, Repository } from "../../Repository.ts"
 import * as rows from "../rows.ts"
-import type { Context } from "./context.ts"
+import { type Context, errorText, row } from "./context.ts"
 import type { Receipts } from "./receipts.ts"
 
 export const make = (context: Context, receipts: Receipts): Pick<
@@ -19,59 +21,106 @@ export const make = (context: Context, receipts: Receipts): Pick<
   | "deadLetter"
   | "replay"
 > => {
-  const { cursor, dialect, laneRow, later, now, operation, pending, query, retry, sql, transact } = context
+  const { cursor, dialect, laneName, later, limit, now, operation, pending, query, retry, sql, transact } = context
 
-  const isHeld = sql`EXISTS (SELECT 1 FROM ${cursor} c WHERE c.name = 'lane/' || r.lane
-    AND (c.paused = 1 OR c.breaker = 'open'))`
+  const deadColumns = row({
+    attempts: "r.attempts",
+    reason: "r.reason",
+    error: "r.error",
+    first_failed_at: "r.first_failed_at",
+    last_failed_at: "r.last_failed_at"
+  })
+  const deadLetters = (which: Fragment) =>
+    Effect.map(
+      dialect.select<rows.DeadLetterRow>(
+        deadColumns,
+        sql`FROM ${retry} r JOIN ${operation} o ON o.position = r.position WHERE r.state = 'dead' AND ${which}`
+      ),
+      (found) => found.map(rows.deadLetter)
+    )
 
-  const deadLetters = sql`SELECT ${
-    context.row({
-      attempts: "r.attempts",
-      reason: "r.reason",
-      error: "r.error",
-      first_failed_at: "r.first_failed_at",
-      last_failed_at: "r.last_failed_at"
-    })
-  } FROM ${retry} r JOIN ${operation} o ON o.position = r.position WHERE r.state = 'dead'`
+  const retryColumns = row({ attempts: "b.attempts", reason: "b.reason", is_lapsed: "b.is_lapsed" })
 
-  const readDeadLetter = (r: rows.Exact) => rows.deadLetter(rows.exactly(r))
+  /** Lanes whose retries are not sent now. */
+  const heldLanes = Effect.map(
+    sql<{ readonly lane: string }>`SELECT substr(name, 6) AS lane FROM ${cursor}
+      WHERE name LIKE 'lane/%' AND (paused = 1 OR breaker = 'open')`,
+    (found) => found.map(({ lane }) => lane)
+  )
+
+  const release = (which: Fragment) =>
+    Effect.flatMap(
+      now,
+      (at) => sql`UPDATE ${retry} SET claim_token = NULL, claim_until = NULL, next_attempt_at = ${at} ${which}`
+    )
+
+  /** Refusals that are written down alike are written down at once. */
+  const refuse = (refused: ReadonlyArray<Refusal>) => {
+    const alike = new Map<string, Array<Refusal>>()
+    for (const refusal of refused) {
+      const { delay, error, reason } = refusal
+      const key = JSON.stringify([delay === undefined ? null : Duration.toMillis(delay), reason, error])
+      alike.set(key, [...alike.get(key) ?? [], refusal])
+    }
+    return Effect.forEach(
+      alike.values(),
+      (refusals) =>
+        Effect.gen(function*() {
+          const [first] = refusals
+          if (first === undefined) return
+          const { delay, error, reason } = first
+          const next = delay === undefined ? null : yield* later(delay)
+          yield* sql`UPDATE ${retry} SET state = ${delay === undefined ? "dead" : "waiting"},
+            attempts = attempts + 1, next_attempt_at = ${next}, reason = ${reason}, error = ${errorText(error)},
+            last_failed_at = ${yield* now}, claim_token = NULL, claim_until = NULL
+            WHERE ${dialect.isOneOf("position", refusals.map(({ position }) => position))}`
+        }),
+      { discard: true }
+    )
+  }
 
   return {
-    claimRetries: ({ excluded, limit, maxBytes, timeToLive }) =>
+    claimRetries: ({ excluded, limit: maxRows, maxBytes, timeToLive }) =>
       transact(
         "claiming retries",
         Effect.gen(function*() {
           const at = yield* now
-          const isDue = sql`r.state = 'waiting' AND r.next_attempt_at <= ${at}`
+          const held = [...excluded, ...(yield* heldLanes)]
+          // What speaks of no operation is nothing to send; `verify` finds it.
+          const isDue = sql`r.state = 'waiting' AND r.next_attempt_at <= ${at}
+            AND EXISTS (SELECT 1 FROM ${operation} o WHERE o.position = r.position)`
           const [first] = yield* sql<
             { readonly position: number; readonly lane: string; readonly is_alone: number }
           >`SELECT r.position, r.lane,
               CASE WHEN r.reason = 'suspect' OR r.claim_until IS NOT NULL THEN 1 ELSE 0 END AS is_alone
-            FROM ${retry} r JOIN ${operation} o ON o.position = r.position
-            WHERE ${isDue} AND NOT ${isHeld} AND NOT (${dialect.isOneOf("r.lane", excluded)})
-            ORDER BY r.next_attempt_at, r.position LIMIT 1`
+            FROM ${retry} r
+            WHERE ${isDue} AND NOT (${dialect.isOneOfTexts("r.lane", held)})
+            ORDER BY r.next_attempt_at, r.position ${limit(1)} ${dialect.forUpdateSkipLocked}`
           if (first === undefined) return undefined
           const isAlone = Number(first.is_alone) === 1
-          const which = isAlone
-            ? sql`r.position = ${first.position}`
-            : sql`r.lane = ${first.lane} AND ${isDue} AND r.reason <> 'suspect' AND r.claim_until IS NULL`
-          const due = yield* sql<rows.Exact & { readonly position: number }>`SELECT b.position,
-              ${context.row({ attempts: "b.attempts", reason: "b.reason", is_lapsed: "b.is_lapsed" })} FROM (
-              SELECT s.*, SUM(s.bytes) OVER (ORDER BY s.next_attempt_at, s.position) - s.bytes AS before FROM (
+          const candidates = isAlone ? [first] : yield* sql<{ readonly position: number }>`SELECT r.position
+            FROM ${retry} r
+            WHERE r.lane = ${first.lane} AND ${isDue} AND r.reason <> 'suspect' AND r.claim_until IS NULL
+            ORDER BY r.next_attempt_at, r.position ${limit(maxRows)} ${dialect.forUpdateSkipLocked}`
+          const due = yield* dialect.select<rows.RetryRow>(
+            retryColumns,
+            sql`FROM (
+              SELECT s.*, SUM(s.bytes) OVER (ORDER BY s.next_attempt_at, s.position) - s.bytes AS bytes_before FROM (
                 SELECT r.position, r.next_attempt_at, r.attempts, r.reason, ${context.bytes} AS bytes,
                   CASE WHEN r.claim_until IS NULL THEN 0 ELSE 1 END AS is_lapsed
-                FROM ${retry} r JOIN ${operation} o ON o.position = r.position
-                WHERE ${which} ORDER BY r.next_attempt_at, r.position LIMIT ${isAlone ? 1 : limit}
+                FROM ${retry} r ${dialect.joinInOrder} ${operation} o ON o.position = r.position
+                WHERE ${dialect.isOneOf("r.position", candidates.map(({ position }) => Number(position)))}
               ) s
-            ) b JOIN ${operation} o ON o.position = b.position
-            WHERE b.before < ${maxBytes} ORDER BY b.next_attempt_at, b.position`
+            ) b ${dialect.joinInOrder} ${operation} o ON o.position = b.position
+            WHERE b.bytes_before < ${maxBytes} ORDER BY b.next_attempt_at, b.position`
+          )
           const token = v4()
           // Nobody looks at a claimed row until its claim lapses, and then it queues behind what was due before that.
           const until = yield* later(timeToLive)
           yield* sql`UPDATE ${retry} SET claim_token = ${token}, claim_until = ${until}, next_attempt_at = ${until}
-            ${isAlone ? sql`, reason = 'suspect'` : sql``}
-            WHERE ${dialect.isOneOf("position", due.map((r) => Number(r.position)))}`
-          return { lane: rows.lane(first.lane), token, rows: due.map((r) => rows.retry(rows.exactly(r))) }
+            ${isAlone ? sql.literal(", reason = 'suspect'") : sql.literal("")}
+            WHERE ${dialect.isOneOf("position", due.map(({ position }) => Number(position)))}`
+          return { lane: rows.lane(first.lane), token, rows: due.map(rows.retry) }
         })
       ),
 
@@ -80,35 +129,49 @@ export const make = (context: Context, receipts: Receipts): Pick<
         `renewing a claim of lane ${claim.lane}`,
         Effect.flatMap(later(timeToLive), (until) =>
           sql`UPDATE ${retry} SET claim_until = ${until}, next_attempt_at = ${until}
-            WHERE claim_token = ${claim.token}`)
+            WHERE ${
+            dialect.isOneOf(
+              "position",
+              claim.rows.map(({ position }) =>
+                position
+              )
+            )
+          }
+              AND claim_token = ${claim.token}`)
       )),
 
     settleRetries: (claim, settlement) =>
       transact(
         `settling retries of lane ${claim.lane}`,
         Effect.gen(function*() {
-          yield* context.ensureLane(claim.lane)
-          const lane = yield* laneRow(claim.lane)
+          if ((yield* context.laneRow(claim.lane)) === undefined) yield* context.ensureLane(claim.lane)
+          const lane = yield* context.lockLane(claim.lane)
           const ours = new Set(
             (yield* sql<{ readonly position: number }>`SELECT position FROM ${retry}
-              WHERE claim_token = ${claim.token} AND state = 'waiting'`).map((r) => Number(r.position))
+              WHERE ${dialect.isOneOf("position", claim.rows.map(({ position }) => position))}
+                AND claim_token = ${claim.token} AND state = 'waiting' ${dialect.forUpdate}`).map((r) =>
+              Number(r.position)
+            )
           )
           const isOurs = (outcome: { readonly position: number }) => ours.has(outcome.position)
           const delivered = settlement.delivered.filter(isOurs)
           const refused = settlement.refused.filter(isOurs)
           const [returned, suspects] = Arr.partition(settlement.returned.filter(isOurs), (r) => r.isSuspect)
-          yield* receipts.write(claim.lane, lane?.value ?? null, { ...settlement, delivered })
-          yield* sql`DELETE FROM ${retry} WHERE ${dialect.isOneOf("position", delivered.map((d) => d.position))}`
-          for (const { delay, error, position, reason } of refused) {
-            const next = delay === undefined ? null : yield* later(delay)
-            yield* sql`UPDATE ${retry} SET state = ${delay === undefined ? "dead" : "waiting"},
-              attempts = attempts + 1, next_attempt_at = ${next}, reason = ${reason}, error = ${error},
-              last_failed_at = ${yield* now}, claim_token = NULL, claim_until = NULL WHERE position = ${position}`
+          const receipted = yield* receipts.write(claim.lane, lane?.value ?? null, { ...settlement, delivered })
+          if (receipted !== undefined) {
+            yield* sql`UPDATE ${cursor} SET ${receipted} WHERE name = ${laneName(claim.lane)}`
+            yield* sql`${dialect.deleteByKey(retry)}
+              WHERE ${dialect.isOneOf("t.position", delivered.map(({ position }) => position))}`
           }
-          yield* sql`UPDATE ${retry} SET claim_token = NULL, claim_until = NULL, next_attempt_at = ${yield* now}
-            WHERE ${dialect.isOneOf("position", returned.map((r) => r.position))}`
-          yield* sql`UPDATE ${retry} SET claim_token = NULL, claim_until = NULL, next_attempt_at = ${yield* now},
-            reason = 'suspect' WHERE ${dialect.isOneOf("position", suspects.map((r) => r.position))}`
+          yield* refuse(refused)
+          if (returned.length > 0) {
+            yield* release(sql`WHERE ${dialect.isOneOf("position", returned.map(({ position }) => position))}`)
+          }
+          if (suspects.length > 0) {
+            yield* release(
+              sql`, reason = 'suspect' WHERE ${dialect.isOneOf("position", suspects.map(({ position }) => position))}`
+            )
+          }
           return {
             delivered: delivered.length,
             refused: refused.length,
@@ -120,47 +183,40 @@ export const make = (context: Context, receipts: Receipts): Pick<
     nextRetryIn: query(
       "looking for the next retry",
       Effect.gen(function*() {
-        const [next] = yield* sql<{ readonly seconds: number | null }>`SELECT
-            ${
-          dialect.seconds(
-            yield* now,
-            sql`min(CASE WHEN claim_until > next_attempt_at THEN claim_until
-              ELSE next_attempt_at END)`
-          )
-        } AS seconds
+        const next = sql`min(CASE WHEN claim_until > next_attempt_at THEN claim_until ELSE next_attempt_at END)`
+        const [found] = yield* sql<{ readonly seconds: number | null }>`SELECT
+            ${dialect.seconds(yield* now, next)} AS seconds
           FROM ${retry} WHERE state = 'waiting'`
-        return next === undefined || next.seconds === null ? undefined : Math.round(Number(next.seconds) * 1000)
+        return found === undefined || found.seconds === null ? undefined : Math.round(Number(found.seconds) * 1000)
       })
     ),
 
-    deadLetters: ({ after, limit }) =>
-      query(
-        "listing dead letters",
-        Effect.map(
-          sql<rows.Exact>`${deadLetters} AND r.position > ${after} ORDER BY r.position LIMIT ${limit}`,
-          (found) => found.map(readDeadLetter)
-        )
-      ),
+    deadLetters: ({ after, limit: maxRows }) =>
+      query("listing dead letters", deadLetters(sql`r.position > ${after} ORDER BY r.position ${limit(maxRows)}`)),
 
     deadLetter: (id) =>
       query(
         "looking up a dead letter",
-        Effect.map(
-          sql<rows.Exact>`${deadLetters} AND o.id = ${id}`,
-          ([found]) => found === undefined ? undefined : readDeadLetter(found)
-        )
+        Effect.map(deadLetters(dialect.isOneOfIds("o.id", [id])), ([found]) => found)
       ),
 
     replay: (ids) =>
       transact(
         "replaying dead letters",
         Effect.gen(function*() {
-          const found = (yield* sql<rows.Exact>`${deadLetters} AND ${dialect.isOneOf("o.id", ids)}`)
-            .map(readDeadLetter)
-          const positions = found.map((letter) => letter.position)
+          const wanted = yield* deadLetters(dialect.isOneOfIds("o.id", ids))
+          // Whoever replays the same ones meanwhile has made them pending when the lock is ours.
+          const dead = new Set(
+            (yield* sql<{ readonly position: number }>`SELECT position FROM ${retry} WHERE state = 'dead'
+                AND ${dialect.isOneOf("position", wanted.map(({ position }) => position))}
+              ${dialect.forUpdate}`).map((r) => Number(r.position))
+          )
+          const found = wanted.filter(({ position }) => dead.has(position))
+          if (found.length === 0) return []
+          const positions = found.map(({ position }) => position)
           yield* sql`INSERT INTO ${pending} (lane, position) SELECT lane, position FROM ${retry}
             WHERE ${dialect.isOneOf("position", positions)}`
-          yield* sql`DELETE FROM ${retry} WHERE ${dialect.isOneOf("position", positions)}`
+          yield* sql`${dialect.deleteByKey(retry)} WHERE ${dialect.isOneOf("t.position", positions)}`
           return found
         })
       )

@@ -25,15 +25,15 @@ export const make = (context: Context): Pick<Repository["Type"], "stats"> => {
       "counting",
       snapshot(Effect.gen(function*() {
         const at = yield* now
-        const known = yield* sql<LaneStatsRow>`SELECT substr(name, ${"lane/".length + 1}) AS lane, position,
+        const known = yield* sql<LaneStatsRow>`SELECT substr(name, 6) AS lane, position,
             CASE WHEN lease_until > ${at} THEN owner END AS owner, delivered, late, breaker, paused
           FROM ${cursor} WHERE name LIKE 'lane/%' ORDER BY name`
         const waiting = new Map(
-          (yield* sql<{ readonly lane: string; readonly pending: number; readonly lag: number | null }>`SELECT
+          (yield* sql<{ readonly lane: string; readonly pending: number; readonly age: number | null }>`SELECT
               w.lane, w.pending, (SELECT ${dialect.seconds(sql`o.recorded_at`, at)} FROM ${operation} o
-                WHERE o.position = w.first) AS lag
-            FROM (SELECT lane, count(*) AS pending, min(position) AS first FROM ${pending} GROUP BY lane) w`).map(
-            (r) => [r.lane, { pending: Number(r.pending), lag: Math.max(0, Number(r.lag ?? 0)) }]
+                WHERE o.position = w.oldest) AS age
+            FROM (SELECT lane, count(*) AS pending, min(position) AS oldest FROM ${pending} GROUP BY lane) w`).map(
+            (r) => [r.lane, { pending: Number(r.pending), lag: Math.max(0, Number(r.age ?? 0)) }]
           )
         )
         const unowned = Array.from(waiting.keys()).filter((lane) => !known.some((row) => row.lane === lane)).map((
@@ -54,9 +54,7 @@ export const make = (context: Context): Pick<Repository["Type"], "stats"> => {
           (yield* sql<{ readonly state: string; readonly total: number }>`SELECT state, count(*) AS total
             FROM ${retry} GROUP BY state`).map((r) => [r.state, Number(r.total)])
         )
-        const [all] = yield* sql<{ readonly total: number }>`SELECT count(*) AS total FROM ${operation}`
         return {
-          operations: Number(all?.total ?? 0),
           pending: lanes.reduce((sum, lane) => sum + lane.pending, 0),
           oldestPendingSeconds: lanes.reduce((oldest, lane) => Math.max(oldest, lane.lagSeconds), 0),
           retrying: states.get("waiting") ?? 0,

@@ -1,0 +1,150 @@
+/**
+ * PostgreSQL 13 or newer. Nothing here needs a session: every statement and transaction may go over a pooler that hands
+ * connections out transaction by transaction.
+ */
+import type { SqlClient } from "@effect/sql/SqlClient"
+import type { Fragment } from "@effect/sql/Statement"
+import * as Effect from "effect/Effect"
+import { postgresql as migrations } from "../migrations.generated.ts"
+import * as rows from "../rows.ts"
+import * as transaction from "../transaction.ts"
+import type { Columns, Dialect } from "./Dialect.ts"
+import { classify, messageOf } from "./postgresqlErrors.ts"
+
+const quote = (name: string): string => `"${name.replaceAll("\"", "\"\"")}"`
+
+/** An array as PostgreSQL reads it. */
+const array = (values: ReadonlyArray<string | number | null>): string =>
+  `{${
+    values.map((value) =>
+      value === null
+        ? "NULL"
+        : typeof value === "number"
+        ? String(value)
+        : `"${value.replace(/["\\]/g, "\\$&")}"`
+    ).join(",")
+  }}`
+
+const types: Record<typeof rows.newColumns[number], string> = {
+  id: "uuid",
+  kind: "text",
+  lane: "text",
+  strategy: "text",
+  occurred_at: "timestamptz",
+  actor: "text",
+  action: "text",
+  target: "text",
+  source: "text",
+  payload: "text",
+  payload_bytes: "int",
+  request_hash: "text",
+  response_hash: "text",
+  client_ip: "text",
+  server_ip: "text",
+  traceparent: "text",
+  content_hash: "text"
+}
+
+// What no program of ours has written (an infinity, a year before Christ) is shown as it is, and so as no time of ours.
+const timeText = (column: string): string =>
+  `CASE WHEN ${column} BETWEEN '1000-01-01 00:00:00+00' AND '9999-12-31 23:59:59.999999+00'
+    THEN to_char(${column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') ELSE ${column}::text END`
+
+const shown = ([name, column]: readonly [string, string]): string =>
+  `${name.endsWith("_at") ? timeText(column) : name === "id" ? `${column}::text` : column} AS ${quote(name)}`
+
+/** A process that hangs, or that waits, in the middle of a transaction keeps nobody out for longer than a lease lasts. */
+const impatience = "SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL lock_timeout = '5s'"
+
+export const make = (sql: SqlClient): Dialect => {
+  const isAny = (type: string) => (column: string, values: ReadonlyArray<string | number>) =>
+    sql`${sql.literal(column)} = ANY (${array(values)}::${sql.literal(type)}[])`
+  return {
+    migrations,
+    canBeHalfMade: false,
+    migrating: (name, onFailure) => (effect) =>
+      transaction.joining(sql, { begin: ["BEGIN ISOLATION LEVEL READ COMMITTED"], end: [] }, onFailure)(
+        Effect.zipRight(
+          Effect.mapError(sql`SELECT pg_advisory_xact_lock(hashtextextended(${name}, 0))`, onFailure),
+          effect
+        )
+      ),
+    createSchema: (schema) => `CREATE SCHEMA IF NOT EXISTS ${quote(schema)}`,
+    named: (schema, names) =>
+      sql<{ readonly name: string }>`SELECT n.name FROM unnest(${array(names)}::text[]) AS n(name)
+        WHERE to_regclass(${schema === undefined ? "" : `${quote(schema)}.`} || quote_ident(n.name)) IS NOT NULL`,
+    quote,
+
+    host: { begin: ["BEGIN"], end: [] },
+    worker: { begin: [`BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; ${impatience}`], end: [] },
+    snapshot: { begin: ["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"], end: [] },
+
+    forUpdate: sql.literal("FOR UPDATE"),
+    forUpdateSkipLocked: sql.literal("FOR UPDATE SKIP LOCKED"),
+    // Read committed sees it by itself; stricter isolations have failed with a serialisation error by then.
+    asCommitted: sql.literal(""),
+
+    time: (offsetMillis) =>
+      Effect.succeed(
+        offsetMillis === 0
+          ? sql.literal("clock_timestamp()")
+          : sql`(clock_timestamp() + ${offsetMillis}::double precision * interval '1 millisecond')`
+      ),
+    seconds: (from, to) => sql`EXTRACT(EPOCH FROM (${to} - ${from}))`,
+    timestamp: (text) => sql`${text}::timestamptz`,
+    bytes: (bytes) => sql`${bytes}`,
+
+    isOneOf: isAny("bigint"),
+    isOneOfTexts: isAny("text"),
+    isOneOfIds: isAny("uuid"),
+
+    select: <A extends object>(columns: Columns, rest: Fragment, bytes: ReadonlyArray<string> = []) =>
+      sql<A>`SELECT ${sql.literal([...Object.entries(columns).map(shown), ...bytes].join(", "))} ${rest}`,
+
+    insertOperations: ({ operation, pending }, entries) =>
+      Effect.map(
+        sql<{ readonly position: string; readonly id: string }>`WITH added AS (
+          INSERT INTO ${operation} (${sql.literal(rows.newColumns.join(", "))})
+          SELECT * FROM unnest(${
+          sql.csv(
+            rows.newColumns.map((name) => sql`${array(entries.map((row) => row[name]))}::${sql.literal(types[name])}[]`)
+          )
+        })
+          ON CONFLICT (id) DO NOTHING
+          RETURNING position, id, lane, strategy
+        ), waiting AS (
+          INSERT INTO ${pending} (lane, position) SELECT lane, position FROM added WHERE strategy = 'DbAndTrustlog'
+        ) SELECT position, id::text AS id FROM added`,
+        (added) => added.map(({ id, position }) => ({ id, position: Number(position) }))
+      ),
+    appendsAtOnce: true,
+
+    insertSize: (rows, columns) => Math.min(rows, Math.floor(60_000 / columns)),
+    onRepeatedName: (set) =>
+      set === undefined ? sql`ON CONFLICT (name) DO NOTHING` : sql`ON CONFLICT (name) DO UPDATE SET ${set}`,
+    deleteByKey: (table) => sql`DELETE FROM ${table} AS t`,
+    joinInOrder: sql.literal("JOIN"),
+    // Delivered rows stay in the index until they are vacuumed, which an old snapshot can put off for hours. So lanes that
+    // have a row are stepped over, their pending entries unread.
+    pendingLanes: ({ cursor, pending }) =>
+      sql`WITH RECURSIVE known AS (
+          SELECT substr(name, 6) AS lane FROM ${cursor} WHERE name LIKE 'lane/%' UNION ALL SELECT ''
+        ), gap AS (
+          SELECT lane, COALESCE(LEAD(lane) OVER (ORDER BY lane), '~') AS upper FROM known
+        ), found AS (
+          SELECT (SELECT min(p.lane) FROM ${pending} p WHERE p.lane > gap.lane AND p.lane < gap.upper) AS lane, upper
+          FROM gap
+          UNION ALL
+          SELECT (SELECT min(p.lane) FROM ${pending} p WHERE p.lane > found.lane AND p.lane < found.upper), upper
+          FROM found WHERE lane IS NOT NULL
+        ) SELECT lane FROM found WHERE lane IS NOT NULL`,
+
+    // One look at the end of an index that nothing is deleted from. What commits late lies below it, and is found by the
+    // polls that follow a hint, by a notification, or by the next scan.
+    watch: { every: "250 millis", signature: ({ operation }) => sql`SELECT max(position) AS newest FROM ${operation}` },
+    notify: (channel, payload) => sql`SELECT pg_notify(${channel}, ${payload})`,
+
+    classify,
+    describe: messageOf
+  }
+}
