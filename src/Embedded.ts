@@ -30,6 +30,8 @@ export interface Options {
   readonly keyFile?: string | undefined
   /** What every table's name begins with; none by default. */
   readonly prefix?: string | undefined
+  /** The schema of the tables (on MySQL and MariaDB the database); the connection's own by default. */
+  readonly schema?: string | undefined
 }
 
 /**
@@ -41,8 +43,8 @@ export const layer = (
 ): Layer.Layer<Trustlog.Trustlog | Repository | Publisher, DatabaseError | LedgerError, SqlClient> => {
   const ledger = { path: options.ledger ?? "trustlog-ledger", keyFile: options.keyFile }
   const repository = Layer.provide(
-    RepositorySql.layer({ prefix: options.prefix }),
-    Migrations.layer({ prefix: options.prefix })
+    RepositorySql.layer({ prefix: options.prefix, schema: options.schema }),
+    Migrations.layer({ prefix: options.prefix, schema: options.schema })
   )
   const publisher = Layer.unwrapEffect(Effect.as(Ledger.init(ledger), PublisherLedger.layer(ledger))).pipe(
     Layer.provide([NodeFileSystem.layer, NodePath.layer])

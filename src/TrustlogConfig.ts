@@ -13,7 +13,8 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Sqlite from "./Database/Sqlite.ts"
+import { type DatabaseUrl, fromText, refusal, type Server } from "./DatabaseUrl.ts"
+import type * as Migrations from "./Migrations.ts"
 import type { Publisher } from "./Publisher.ts"
 import * as LedgerPublisher from "./Publisher/Ledger.ts"
 import * as MemoryPublisher from "./Publisher/Memory.ts"
@@ -21,12 +22,6 @@ import type { Repository } from "./Repository.ts"
 import * as Sql from "./Repository/Sql.ts"
 import { DatabaseError, type LedgerError } from "./TrustlogError.ts"
 import * as WorkerConfig from "./WorkerConfig.ts"
-
-/** Where operations are kept: `sqlite:<file>`. */
-export interface DatabaseUrl {
-  readonly _tag: "Sqlite"
-  readonly filename: string
-}
 
 /** Where operations go: `ledger:<folder>`, or `memory:` in tests. */
 export type PublisherUrl =
@@ -42,12 +37,19 @@ export type PublisherUrl =
 export interface Shape {
   /** `TRUSTLOG_DATABASE_URL`; `sqlite:trustlog.db` by default. */
   readonly database: DatabaseUrl
+  /**
+   * `TRUSTLOG_LISTEN_URL`: where to listen for what other processes append, if not at the database's URL; PostgreSQL
+   * only. Behind a pooler that hands out connections by transaction, the server itself.
+   */
+  readonly listen: Server | undefined
   /** `TRUSTLOG_PUBLISHER_URL`; `ledger:trustlog-ledger` by default. */
   readonly publisher: PublisherUrl
   /** `TRUSTLOG_KEY_FILE`: the signing key; `undefined` is `<ledger>.key`, or without a ledger `trustlog.key`. */
   readonly keyFile: string | undefined
   /** `TRUSTLOG_TABLE_PREFIX`: what every table's name begins with; nothing by default. */
   readonly tablePrefix: string
+  /** `TRUSTLOG_SCHEMA`: the schema of the tables (on MySQL and MariaDB the database); the connection's own by default. */
+  readonly schema: string | undefined
   /**
    * The workers' knobs: `TRUSTLOG_SCAN_INTERVAL`, `TRUSTLOG_PAGE_ROWS`, `TRUSTLOG_LEASE`, `TRUSTLOG_PUBLISH_DEADLINE`
    * and `TRUSTLOG_SHUTDOWN`. A lease is renewed three times before it lapses.
@@ -60,33 +62,17 @@ export class TrustlogConfig extends Context.Tag("effect-trustlog/TrustlogConfig"
 
 export const defaults: Shape = {
   database: { _tag: "Sqlite", filename: "trustlog.db" },
+  listen: undefined,
   publisher: { _tag: "Ledger", path: "trustlog-ledger", maxEntryBytes: undefined },
   keyFile: undefined,
   tablePrefix: "",
+  schema: undefined,
   workers: WorkerConfig.defaults
 }
 
 /** The file of the signing key. */
 export const keyFileOf = (config: Shape): string =>
   config.keyFile ?? (config.publisher._tag === "Ledger" ? `${config.publisher.path}.key` : "trustlog.key")
-
-/** A value that is not accepted, and the form that is. */
-const refusal = (value: string, cure: string): string => {
-  // What stands before an @ may be a password, and a control character may be a terminal's command.
-  const shown = JSON.stringify(value.replace(/\/\/[^@/]*@/, "//***@").slice(0, 200))
-  return `${shown} is not accepted; ${cure}`
-}
-
-/** Reads `sqlite:<file>`. The path is taken literally; `sqlite:///<absolute path>` is understood as well. */
-export const databaseUrl = (text: string): Either.Either<DatabaseUrl, string> => {
-  if (/^(postgres(ql)?|mysql|mariadb):/i.test(text)) {
-    return Either.left(refusal(text, "this version keeps operations in SQLite: write sqlite:<file>"))
-  }
-  const filename = /^sqlite:(?:\/\/(?=\/))?([^?]+)$/i.exec(text)?.[1]
-  return filename === undefined || filename === ":memory:" || /^\/\/[^/]/.test(filename)
-    ? Either.left(refusal(text, "write sqlite:<file>"))
-    : Either.right({ _tag: "Sqlite", filename })
-}
 
 const ledgerForm = "write ledger:<folder> or ledger:<folder>?maxEntryBytes=<bytes>"
 
@@ -130,6 +116,17 @@ const prefix = (text: string): Either.Either<string, string> =>
     refusal(text, "write a letter or underscore, then up to 31 letters, digits and underscores")
   )
 
+const schema = (text: string): Either.Either<string, string> =>
+  /^[A-Za-z_][A-Za-z0-9_]{0,62}$/.test(text) ? Either.right(text) : Either.left(
+    refusal(text, "write a letter or underscore, then up to 62 letters, digits and underscores")
+  )
+
+const listenUrl = (text: string): Either.Either<Server, string> =>
+  Either.flatMap(fromText(text), (url) =>
+    url._tag === "PostgreSQL"
+      ? Either.right(url)
+      : Either.left(refusal(text, "only PostgreSQL is listened to: write postgres://…, or leave it unset")))
+
 const notEmpty = (text: string): Either.Either<string, string> =>
   text === "" ? Either.left(refusal(text, "write the path of a file, or leave it unset")) : Either.right(text)
 
@@ -148,8 +145,11 @@ const { workers } = defaults
 export const config: Config.Config<Shape> = Config.map(
   Config.all({
     database: Config.withDefault(
-      read("TRUSTLOG_DATABASE_URL", "Where operations are kept: sqlite:<file>", databaseUrl),
+      read("TRUSTLOG_DATABASE_URL", "Where operations are kept: sqlite:<file>, postgres://… or mysql://…", fromText),
       defaults.database
+    ),
+    listen: Config.option(
+      read("TRUSTLOG_LISTEN_URL", "Where PostgreSQL is listened to, if not at the database's URL", listenUrl)
     ),
     publisher: Config.withDefault(
       read("TRUSTLOG_PUBLISHER_URL", "Where operations are delivered: ledger:<folder>", publisherUrl),
@@ -160,6 +160,7 @@ export const config: Config.Config<Shape> = Config.map(
       read("TRUSTLOG_TABLE_PREFIX", "What every table's name begins with", prefix),
       defaults.tablePrefix
     ),
+    schema: Config.option(read("TRUSTLOG_SCHEMA", "The schema of the tables", schema)),
     scanInterval: Config.withDefault(
       read("TRUSTLOG_SCAN_INTERVAL", "How often an idle worker looks", duration),
       workers.scanInterval
@@ -181,11 +182,25 @@ export const config: Config.Config<Shape> = Config.map(
       workers.shutdown
     )
   }),
-  ({ database, keyFile, lease, pageRows, publishDeadline, publisher, scanInterval, shutdown, tablePrefix }) => ({
+  ({
     database,
+    keyFile,
+    lease,
+    listen,
+    pageRows,
+    publishDeadline,
+    publisher,
+    scanInterval,
+    schema,
+    shutdown,
+    tablePrefix
+  }) => ({
+    database,
+    listen: Option.getOrUndefined(listen),
     publisher,
     keyFile: Option.getOrUndefined(keyFile),
     tablePrefix,
+    schema: Option.getOrUndefined(schema),
     workers: {
       ...workers,
       scanInterval,
@@ -209,27 +224,45 @@ export const layerFromEnv = (options: Partial<Shape> = {}): Layer.Layer<Trustlog
 
 /**
  * The configured database. A file that is not there is made only with `canCreate`: a mistyped path would look like an
- * empty database, and whatever is in the real one would go undelivered without a word.
+ * empty database, and whatever is in the real one would go undelivered without a word. Drivers are loaded when they are
+ * needed.
  */
 export const layerDatabase = (
   options: { readonly canCreate?: boolean | undefined } = {}
 ): Layer.Layer<SqlClient, DatabaseError, TrustlogConfig | FileSystem.FileSystem> =>
   Layer.unwrapEffect(Effect.gen(function*() {
-    const { database: { filename } } = yield* TrustlogConfig
-    const fs = yield* FileSystem.FileSystem
-    const isThere = yield* Effect.orElseSucceed(fs.exists(filename), () => true)
-    if (!isThere && options.canCreate !== true) {
-      return yield* new DatabaseError({
-        reason: "missing",
-        problem: `there is no database ${filename}: run \`trustlog init\`, or correct TRUSTLOG_DATABASE_URL`
-      })
+    const { database, listen } = yield* TrustlogConfig
+    switch (database._tag) {
+      case "PostgreSQL": {
+        const { layer } = yield* Effect.promise(() => import("./Database/PostgreSQL.ts"))
+        return layer({ server: database, listen })
+      }
+      case "MySQL": {
+        const { layer } = yield* Effect.promise(() => import("./Database/MySQL.ts"))
+        return layer({ server: database })
+      }
+      case "Sqlite": {
+        const { filename } = database
+        const fs = yield* FileSystem.FileSystem
+        const isThere = yield* Effect.orElseSucceed(fs.exists(filename), () => true)
+        if (!isThere && options.canCreate !== true) {
+          return yield* new DatabaseError({
+            reason: "missing",
+            problem: `there is no database ${filename}: run \`trustlog init\`, or correct TRUSTLOG_DATABASE_URL`
+          })
+        }
+        const { layer } = yield* Effect.promise(() => import("./Database/Sqlite.ts"))
+        return layer({ filename })
+      }
     }
-    return Sqlite.layer({ filename })
   }))
+
+/** What the configured tables are called. */
+export const namingOf = ({ schema, tablePrefix }: Shape): Migrations.Options => ({ prefix: tablePrefix, schema })
 
 /** The repository in the configured database, whose tables `Migrations.run` has made. */
 export const layerRepository: Layer.Layer<Repository, DatabaseError, TrustlogConfig | SqlClient> = Layer
-  .unwrapEffect(Effect.map(TrustlogConfig, ({ tablePrefix }) => Sql.layer({ prefix: tablePrefix })))
+  .unwrapEffect(Effect.map(TrustlogConfig, (config) => Sql.layer(namingOf(config))))
 
 /** The configured log. */
 export const layerPublisher: Layer.Layer<
