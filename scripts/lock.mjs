@@ -9,22 +9,30 @@ const lock = JSON.parse(readFileSync(file, "utf8"))
 const systems = ["aix", "android", "darwin", "freebsd", "linux", "netbsd", "openbsd", "openharmony", "sunos", "win32"]
 const processors = ["arm", "arm64", "ia32", "loong64", "mips64el", "ppc64", "riscv64", "s390x", "x64"]
 
+// One package says what npm means otherwise.
+const synonyms = { windows: "win32" }
+
 const only = (name, values) => {
-  const found = values.filter((value) => name.split("-").includes(value))
+  const found = values.filter((value) => name.split("-").some((word) => (synonyms[word] ?? word) === value))
   if (found.length !== 1) throw new Error(`for which platform is ${name}? Enter it into package-lock.json by hand`)
   return found
 }
 
 const libc = (name) => /musl/.test(name) ? { libc: ["musl"] } : /gnu|glibc/.test(name) ? { libc: ["glibc"] } : {}
 
+// Two versions of one package may be there, under two names; their binaries are of as many versions.
+const isOf = (entry, range) => entry?.version.split(".")[0] === range.replace(/^[\^~]/, "").split(".")[0]
+
 const missing = Object.entries(lock.packages).flatMap(([path, entry]) =>
   Object.entries(entry.optionalDependencies ?? {})
-    .filter(([name]) =>
-      [path === "" ? "" : `${path}/`, ""].every((at) => !(`${at}node_modules/${name}` in lock.packages))
+    .filter(([name, version]) =>
+      [path === "" ? "" : `${path}/`, ""].every((at) => !isOf(lock.packages[`${at}node_modules/${name}`], version))
     )
     .map(([name, version]) => {
       const platform = name.split("/").at(-1)
-      return [`node_modules/${name}`, {
+      // The place at the top may be another version's.
+      const isTaken = `node_modules/${name}` in lock.packages
+      return [`${isTaken ? `${path}/` : ""}node_modules/${name}`, {
         version: version.replace(/^[\^~]/, ""),
         cpu: /eabi/.test(platform) ? ["arm"] : only(platform, processors),
         ...entry.dev ? { dev: true } : {},

@@ -1,0 +1,147 @@
+// What `npm run servers` runs: gets the servers of the tests that npm cannot bring. MariaDB and PgBouncer are packages of the
+// system. MySQL is a package of Debian unstable only, and conflicts with MariaDB: it goes into a cache folder with the libraries
+// that it needs, and an empty data folder to copy. What is there already is left alone.
+import { spawnSync } from "node:child_process"
+import * as fs from "node:fs"
+import * as os from "node:os"
+import * as path from "node:path"
+
+const isRoot = process.getuid?.() === 0
+const environment = {
+  ...process.env,
+  DEBIAN_FRONTEND: "noninteractive",
+  PATH: `${process.env.PATH}${path.delimiter}/usr/sbin${path.delimiter}/sbin`
+}
+
+const fail = (message) => {
+  process.stderr.write(
+    `${message}\nWithout it: docker compose up, or a server's URL in the environment (test/servers/README.md).\n`
+  )
+  process.exit(1)
+}
+
+const has = (name) => environment.PATH.split(path.delimiter).some((folder) => fs.existsSync(path.join(folder, name)))
+
+const run = (command, ...args) => {
+  process.stdout.write(`${[command, ...args].join(" ")}\n`)
+  const { error, status } = spawnSync(command, args, { env: environment, stdio: "inherit" })
+  if (error !== undefined || status !== 0) {
+    throw new Error(`${command} failed: ${error?.message ?? `it ended with ${status}`}`)
+  }
+}
+
+const runAsRoot = (...command) => {
+  if (isRoot) return run(...command)
+  if (has("sudo")) return run("sudo", "-n", ...command)
+  throw new Error(`run this as root: ${command.join(" ")}`)
+}
+
+const packages = [["mariadbd", "mariadb-server-core"], ["pgbouncer", "pgbouncer"], ["ps", "procps"]]
+
+const install = (wanted) => {
+  const missing = wanted.filter(([program]) => !has(program)).flatMap(([, ...names]) => names)
+  if (missing.length === 0) return
+  if (!has("apt-get")) throw new Error(`this system has no apt-get; install what has ${missing.join(", ")}`)
+  runAsRoot("apt-get", "update", "--quiet")
+  runAsRoot("apt-get", "install", "--quiet", "--yes", "--no-install-recommends", ...missing)
+}
+
+// The mirror that apt uses for this system's own packages, in either of the two forms of its lists.
+const mirror = () => {
+  const release = Object.fromEntries(
+    fs.readFileSync("/etc/os-release", "utf8").split("\n").map((line) => line.replaceAll("\"", "").split("="))
+  )
+  if (release.ID !== "debian") throw new Error("MySQL comes from Debian's archive, and this system is not Debian")
+  const folder = "/etc/apt/sources.list.d"
+  const lists = ["/etc/apt/sources.list", ...fs.readdirSync(folder).sort().map((name) => path.join(folder, name))]
+    .filter((file) => fs.existsSync(file))
+    .map((file) => [file, fs.readFileSync(file, "utf8").replace(/^\s*#.*\n?/gm, "")])
+  const sources = lists.flatMap(([file, text]) =>
+    file.endsWith(".sources")
+      ? text.split(/\n\s*\n/).map((stanza) => {
+        const field = (name) =>
+          (new RegExp(`^${name}:(.*(?:\\n[ \\t].*)*)`, "im").exec(stanza)?.[1] ?? "").split(/\s+/).filter(Boolean)
+        const isEnabled = field("Types").includes("deb") && field("Enabled")[0] !== "no"
+        return isEnabled ? { uris: field("URIs"), suites: field("Suites"), components: field("Components") } : undefined
+      })
+      : text.split("\n").map((line) => {
+        const [, uri, suite, components] = /^\s*deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)\s+(.*)/.exec(line) ?? []
+        return uri && { uris: [uri], suites: [suite], components: components.split(/\s+/) }
+      })
+  ).filter(Boolean)
+  const uris = sources
+    .filter(({ components, suites }) => suites.includes(release.VERSION_CODENAME) && components.includes("main"))
+    .flatMap(({ uris }) => uris)
+    .flatMap((uri) =>
+      uri.startsWith("mirror+file:")
+        ? fs.readFileSync(uri.slice("mirror+file:".length), "utf8").split(/\s+/).filter((word) => /^https?:/.test(word))
+        : [uri]
+    )
+  const found = uris.find((uri) => /\/debian\/?$/.test(uri)) ?? uris[0]
+  if (found === undefined) throw new Error("the lists of apt name no mirror of Debian")
+  return found
+}
+
+// The server runs with the libraries of its own system, without entering it: so it may run as anybody, on any folder.
+const mysqld = `#!/bin/sh
+here=$(dirname "$0")/root
+set -- --no-defaults --basedir="$here/usr" --lc-messages-dir="$here/usr/share/mysql" \\
+  --character-sets-dir="$here/usr/share/mysql/charsets" --plugin-dir="$here/usr/lib/mysql/plugin" --secure-file-priv= "$@"
+for loader in "$here"/lib*/ld-linux*; do
+  exec "$loader" --library-path "$(echo "$here"/usr/lib/*-linux-gnu*):$here/usr/lib" "$here/usr/sbin/mysqld" "$@"
+done
+`
+
+const mysql = () => {
+  const folder = path.join(process.env.TRUSTLOG_CACHE ?? path.join(os.homedir(), ".cache", "trustlog"), "mysql-9.7")
+  if (fs.existsSync(folder)) return
+  install([["debootstrap", "debootstrap", "debian-archive-keyring"]])
+  const partial = `${folder}.${process.pid}`
+  const root = path.join(partial, "root")
+  fs.mkdirSync(partial, { recursive: true })
+  try {
+    runAsRoot(
+      "debootstrap",
+      "--force-check-gpg",
+      "--variant=minbase",
+      "--include=mysql-server-core",
+      "sid",
+      root,
+      mirror()
+    )
+    runAsRoot("sh", "-c", "rm -rf \"$1\"/var/cache/apt/archives \"$1\"/var/lib/apt/lists", "sh", root)
+    const script = path.join(partial, "mysqld")
+    fs.writeFileSync(script, mysqld, { mode: 0o755 })
+    fs.writeFileSync(
+      path.join(partial, "init.sql"),
+      "CREATE USER 'root'@'127.0.0.1';\nGRANT ALL ON *.* TO 'root'@'127.0.0.1' WITH GRANT OPTION;\n"
+    )
+    const data = path.join(partial, "data")
+    run(
+      script,
+      "--initialize-insecure",
+      `--datadir=${data}`,
+      `--init-file=${path.join(partial, "init.sql")}`,
+      "--innodb-redo-log-capacity=8M",
+      ...isRoot ? ["--user=root"] : []
+    )
+    // Each copy is a server of its own.
+    fs.rmSync(path.join(data, "auto.cnf"))
+    try {
+      fs.renameSync(partial, folder)
+    } catch (error) {
+      // Another run may have been first.
+      if (!fs.existsSync(folder)) throw error
+    }
+  } finally {
+    if (fs.existsSync(partial)) runAsRoot("rm", "-rf", partial)
+  }
+}
+
+try {
+  install(packages)
+  mysql()
+} catch (error) {
+  fail(`npm run servers: ${error.message}`)
+}
+process.stdout.write("the servers of the tests are there\n")

@@ -1,0 +1,319 @@
+/**
+ * The servers of the tests do what the tests rely on.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
+import { execFileSync } from "node:child_process"
+import { once } from "node:events"
+import * as fs from "node:fs"
+import * as net from "node:net"
+import * as path from "node:path"
+import { Client } from "pg"
+import { query } from "./Database.ts"
+import * as Instance from "./Instance.ts"
+import * as PgBouncer from "./PgBouncer.ts"
+import * as Proxy from "./Proxy.ts"
+import * as Server from "./Server.ts"
+import * as SmallDisk from "./SmallDisk.ts"
+
+const says: Record<Server.Name, RegExp> = {
+  "postgresql-15": /"PostgreSQL 15\./,
+  "postgresql-18": /"PostgreSQL 18\./,
+  mysql: /^(?!.*MariaDB).*"(8|9|\d\d)\.\d/,
+  mariadb: /MariaDB/
+}
+
+const isAlive = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}
+
+describe("servers", () => {
+  Server.onEach((server) => {
+    it.scopedLive("answer, and are of the version that their name says", () =>
+      Effect.gen(function*() {
+        const [row] = yield* query(server.url, "SELECT version() AS version")
+        assert.match(JSON.stringify(row), says[server.name])
+      }))
+
+    it.scopedLive("have fresh databases that do not see each other", () =>
+      Effect.gen(function*() {
+        const [one, two] = yield* Effect.all([Server.database(server), Server.database(server)])
+        yield* query(one, "CREATE TABLE note (text VARCHAR(20))", "INSERT INTO note VALUES ('here')")
+        yield* query(two, "CREATE TABLE note (text VARCHAR(20))")
+        assert.deepStrictEqual((yield* query(one, "SELECT text FROM note")).length, 1)
+        assert.deepStrictEqual((yield* query(two, "SELECT text FROM note")).length, 0)
+      }))
+
+    it.scopedLive("have databases that are gone after, whoever is in a transaction there", () =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const url = yield* Scope.extend(Server.database(server), scope)
+        const holder = yield* Effect.fork(Effect.exit(query(
+          url,
+          "CREATE TABLE note (text VARCHAR(20))",
+          server.dialect === "pg" ? "BEGIN" : "START TRANSACTION",
+          "INSERT INTO note VALUES ('held')",
+          server.dialect === "pg" ? "SELECT pg_sleep(600)" : "SELECT sleep(600)"
+        )))
+        const name = new URL(url).pathname.slice(1)
+        const busy = server.dialect === "pg"
+          ? `SELECT 1 FROM pg_stat_activity WHERE datname = '${name}' AND query LIKE '%sleep%'`
+          : `SELECT 1 FROM information_schema.processlist WHERE db = '${name}' AND info LIKE '%sleep%'`
+        yield* Effect.repeat(query(server.url, busy), { until: (rows) => rows.length > 0 })
+        yield* Scope.close(scope, Exit.void)
+        yield* Fiber.join(holder)
+        const names = server.dialect === "pg"
+          ? "SELECT datname AS name FROM pg_database"
+          : "SELECT schema_name AS name FROM information_schema.schemata"
+        assert.notInclude(JSON.stringify(yield* query(server.url, names)), name)
+      }))
+  })
+})
+
+const instances: ReadonlyArray<
+  readonly [
+    Parameters<typeof Server.having>[0],
+    (options?: Instance.Options) => Effect.Effect<Instance.Instance, never, Scope.Scope>,
+    megabytes: number
+  ]
+> = [
+  ["postgresql15", (options) => Instance.PostgreSQL({ version: 15, ...options }), 64],
+  ["postgresql18", (options) => Instance.PostgreSQL({ version: 18, ...options }), 64],
+  ["mysql", Instance.MySQL, 192],
+  ["mariadb", Instance.MariaDB, 192]
+]
+
+describe("instances", () => {
+  for (const [program, make, megabytes] of instances) {
+    Server.having(program, () => {
+      it.scopedLive("come back with what was committed after kill -9, and under the same URL", () =>
+        Effect.gen(function*() {
+          const instance = yield* make()
+          const { pid } = instance
+          const dialect = instance.url.startsWith("mysql:") ? "mysql" : "pg"
+          const url = yield* Server.database({ dialect, url: instance.url })
+          yield* query(url, "CREATE TABLE note (text VARCHAR(20))", "INSERT INTO note VALUES ('kept')")
+          yield* instance.kill
+          assert.isFalse(isAlive(pid))
+          assert.isTrue(Exit.isFailure(yield* Effect.exit(query(url, "SELECT 1"))))
+          yield* instance.start
+          assert.notStrictEqual(instance.pid, pid)
+          assert.deepStrictEqual(JSON.stringify(yield* query(url, "SELECT text FROM note")), "[{\"text\":\"kept\"}]")
+          yield* instance.stop
+          yield* instance.start
+          assert.strictEqual((yield* query(url, "SELECT text FROM note")).length, 1)
+        }))
+
+      it.scopedLive("answer nothing while frozen, and everything after", () =>
+        Effect.gen(function*() {
+          const instance = yield* make()
+          yield* instance.freeze
+          const stat = execFileSync("ps", ["-A", "-o", "pid=,ppid=,stat="], { encoding: "utf8" })
+          const states = stat.split("\n").map((line) => line.trim().split(/\s+/))
+            .filter(([pid, parent]) => pid === `${instance.pid}` || parent === `${instance.pid}`)
+          assert.isNotEmpty(states)
+          for (const [, , state] of states) assert.match(state ?? "", /^T/)
+          const answer = yield* Effect.fork(query(instance.url, "SELECT 1"))
+          yield* Effect.sleep("300 millis")
+          assert.isNull(answer.unsafePoll())
+          yield* instance.thaw
+          assert.strictEqual((yield* Fiber.join(answer)).length, 1)
+        }))
+
+      it.live("leave nothing behind", () =>
+        Effect.gen(function*() {
+          const scope = yield* Scope.make()
+          const { pid } = yield* Scope.extend(make(), scope)
+          const folder = /\S*\/trustlog-[^/\s]+/.exec(
+            fs.readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").replaceAll("=", " ")
+          )?.[0] ?? ""
+          assert.isTrue(fs.existsSync(folder))
+          yield* Scope.close(scope, Exit.void)
+          assert.isFalse(isAlive(pid))
+          assert.isFalse(fs.existsSync(folder))
+        }))
+
+      Server.having("mount", () => {
+        it.scopedLive("fill a small disk, say so, and go on when there is room again", () =>
+          Effect.gen(function*() {
+            const dataDirectory = yield* SmallDisk.make({ megabytes })
+            const instance = yield* make({ dataDirectory })
+            const dialect = instance.url.startsWith("mysql:") ? "mysql" : "pg"
+            const url = yield* Server.database({ dialect, url: instance.url })
+            yield* query(url, "CREATE TABLE note (text VARCHAR(1000))", "INSERT INTO note VALUES ('kept')")
+            const rows = Array.from({ length: 10_000 }, () => `('${"x".repeat(1000)}')`).join()
+            const insert = query(url, `INSERT INTO note VALUES ${rows}`)
+            const refused = yield* Effect.scoped(Effect.zipRight(SmallDisk.fill(dataDirectory), Effect.exit(insert)))
+            if (Exit.isSuccess(refused)) return assert.fail("there was room")
+            assert.match(Cause.pretty(refused.cause), /No space left on device|is full/)
+            yield* insert
+            assert.strictEqual((yield* query(url, "SELECT text FROM note")).length, 10_001)
+          }))
+      })
+    })
+  }
+})
+
+describe("a small disk", () => {
+  Server.having("mount", () => {
+    it.live("is full when its size is reached, and gone after", () =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const folder = yield* Scope.extend(SmallDisk.make({ megabytes: 8 }), scope)
+        const file = path.join(folder, "file")
+        yield* Effect.scoped(Effect.gen(function*() {
+          yield* SmallDisk.fill(folder)
+          assert.strictEqual(fs.statSync(path.join(folder, "ballast")).size, 8 * 2 ** 20)
+          assert.throws(() => fs.writeFileSync(file, "more"), "ENOSPC")
+        }))
+        fs.writeFileSync(file, "more")
+        yield* Scope.close(scope, Exit.void)
+        assert.isFalse(fs.existsSync(folder))
+        assert.notInclude(fs.readFileSync("/proc/mounts", "utf8"), folder)
+      }))
+  })
+})
+
+describe("PgBouncer", () => {
+  Server.on("postgresql-15", (server) => {
+    Server.having("pgbouncer", () => {
+      it.scopedLive("hands one connection of the server to two clients in turn, transaction by transaction", () =>
+        Effect.gen(function*() {
+          const url = yield* PgBouncer.make(yield* Server.database(server), { poolSize: 1 })
+          const [one, two] = yield* Effect.all([client(url), client(url)])
+          const backend = (client: Client) =>
+            Effect.promise(async () => (await client.query("SELECT pg_backend_pid() AS pid")).rows[0])
+          const { pid } = yield* backend(one)
+          assert.deepStrictEqual(yield* backend(two), { pid })
+          yield* Effect.promise(() => one.query("BEGIN"))
+          yield* backend(one)
+          const waiting = yield* Effect.fork(backend(two))
+          yield* Effect.sleep("100 millis")
+          assert.isNull(waiting.unsafePoll())
+          yield* Effect.promise(() => one.query("COMMIT"))
+          assert.deepStrictEqual(yield* Fiber.join(waiting), { pid })
+        }))
+    })
+  })
+})
+
+const client = (url: string) =>
+  Effect.acquireRelease(
+    Effect.promise(async () => {
+      const client = new Client({ connectionString: url })
+      await client.connect()
+      return client
+    }),
+    (client) => Effect.promise(() => client.end())
+  )
+
+/** A server that says everything back. */
+const echo = Effect.map(
+  Effect.acquireRelease(
+    Effect.promise(async () => {
+      const server = net.createServer((socket) => {
+        socket.on("error", () => {})
+        socket.pipe(socket)
+      })
+      server.listen(0, "127.0.0.1")
+      await once(server, "listening")
+      return server
+    }),
+    (server) => Effect.promise(() => new Promise((resolve) => server.close(resolve)))
+  ),
+  (server) => {
+    const address = server.address()
+    if (typeof address !== "object" || address === null) throw new Error("it has no port")
+    return { host: "127.0.0.1", port: address.port }
+  }
+)
+
+class Line {
+  readonly socket: net.Socket
+  heard = ""
+  readonly ended: Promise<string>
+  constructor(at: { readonly host: string; readonly port: number }) {
+    this.socket = net.connect({ host: at.host, port: at.port })
+    this.socket.setEncoding("utf8").on("data", (text: string) => this.heard += text)
+    this.ended = new Promise((resolve) => {
+      this.socket.once("error", (error) => resolve("code" in error ? String(error.code) : error.message))
+      this.socket.once("close", () => resolve("closed"))
+    })
+  }
+  async say(text: string): Promise<string> {
+    this.socket.write(text)
+    while (!this.heard.endsWith(text)) await once(this.socket, "data")
+    return this.heard
+  }
+}
+
+const line = (at: { readonly host: string; readonly port: number }) =>
+  Effect.acquireRelease(Effect.sync(() => new Line(at)), (line) => Effect.sync(() => line.socket.destroy()))
+
+describe("a proxy", () => {
+  it.scopedLive("forwards both ways, more than fits into its buffers", () =>
+    Effect.gen(function*() {
+      const proxy = yield* Proxy.make(yield* echo)
+      const caller = yield* line(proxy)
+      const text = `${"0123456789".repeat(1_000_000)}.`
+      assert.strictEqual(yield* Effect.promise(() => caller.say(text)), text)
+    }))
+
+  it.scopedLive("cuts what is open, and takes new connections", () =>
+    Effect.gen(function*() {
+      const proxy = yield* Proxy.make(yield* echo)
+      const caller = yield* line(proxy)
+      yield* Effect.promise(() => caller.say("a"))
+      yield* proxy.cut
+      assert.strictEqual(yield* Effect.promise(() => caller.ended), "ECONNRESET")
+      const other = yield* line(proxy)
+      assert.strictEqual(yield* Effect.promise(() => other.say("b")), "b")
+    }))
+
+  it.scopedLive("stalls old connections and new ones, and loses nothing", () =>
+    Effect.gen(function*() {
+      const proxy = yield* Proxy.make(yield* echo)
+      const before = yield* line(proxy)
+      yield* Effect.promise(() => before.say("a"))
+      yield* proxy.stall
+      const after = yield* line(proxy)
+      const answers = yield* Effect.fork(Effect.promise(() => Promise.all([before.say("b"), after.say("c")])))
+      yield* Effect.sleep("100 millis")
+      assert.isNull(answers.unsafePoll())
+      yield* proxy.resume
+      assert.deepStrictEqual(yield* Fiber.join(answers), ["ab", "c"])
+    }))
+
+  it.scopedLive("refuses new connections while those that are open go on, and accepts them again", () =>
+    Effect.gen(function*() {
+      const proxy = yield* Proxy.make(yield* echo)
+      const caller = yield* line(proxy)
+      yield* Effect.promise(() => caller.say("a"))
+      yield* proxy.refuse
+      const refused = yield* line(proxy)
+      assert.strictEqual(yield* Effect.promise(() => refused.ended), "ECONNREFUSED")
+      assert.strictEqual(yield* Effect.promise(() => caller.say("b")), "ab")
+      yield* proxy.accept
+      const accepted = yield* line(proxy)
+      assert.strictEqual(yield* Effect.promise(() => accepted.say("c")), "c")
+    }))
+
+  Server.onEach((server) => {
+    it.scopedLive("stands in front of a server by its URL", () =>
+      Effect.gen(function*() {
+        const proxy = yield* Proxy.make(server.url)
+        assert.strictEqual((yield* query(proxy.url(server.url), "SELECT 1")).length, 1)
+        yield* proxy.refuse
+        assert.isTrue(Exit.isFailure(yield* Effect.exit(query(proxy.url(server.url), "SELECT 1"))))
+      }))
+  })
+})

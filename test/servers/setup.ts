@@ -1,0 +1,190 @@
+/**
+ * Finds the servers that the tests need, or starts them, once for a run.
+ */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
+import { execFileSync } from "node:child_process"
+import { randomBytes } from "node:crypto"
+import * as net from "node:net"
+import { fileURLToPath } from "node:url"
+import type { TestProject } from "vitest/node"
+import { type Instance, startMariaDB, startMySQL, startPostgreSQL } from "./Daemon.ts"
+import { drop, query } from "./Database.ts"
+import { find, isContinuousIntegration, type Programs } from "./Programs.ts"
+import type { Name, Server } from "./Server.ts"
+
+interface Target {
+  readonly name: Name
+  readonly title: string
+  readonly dialect: Server["dialect"]
+  readonly variable: string
+  /** Where one may be listening: by itself, or by compose.yaml. */
+  readonly usual: ReadonlyArray<string>
+  readonly isOne: (version: string) => boolean
+  /** Starts one, where its programs are here. */
+  readonly start: (programs: Programs) => Effect.Effect<Instance, never, Scope.Scope> | undefined
+  readonly cure: string
+}
+
+const postgresql = (version: 15 | 18, port: number): Target => ({
+  name: `postgresql-${version}`,
+  title: `PostgreSQL ${version}`,
+  dialect: "pg",
+  variable: `TRUSTLOG_TEST_POSTGRESQL_${version}`,
+  usual: [`postgres://postgres:trustlog@127.0.0.1:${port}/postgres`],
+  isOne: (said) => said.startsWith(`${version}.`),
+  start: ({ [`postgresql${version}` as const]: bin }) =>
+    bin === undefined ? undefined : startPostgreSQL(`postgresql-${version}`, bin),
+  cure: `npm ci, or docker compose up postgres${version === 15 ? "" : version}`
+})
+
+const likeMySQL = (port: number) => ["root", "root:trustlog"].map((user) => `mysql://${user}@127.0.0.1:${port}/mysql`)
+
+const targets: ReadonlyArray<Target> = [
+  postgresql(15, 5432),
+  postgresql(18, 5433),
+  {
+    name: "mysql",
+    title: "MySQL",
+    dialect: "mysql",
+    variable: "TRUSTLOG_TEST_MYSQL",
+    usual: likeMySQL(3307),
+    isOne: (version) => /^(8|9|\d\d)\./.test(version) && !/mariadb/i.test(version),
+    start: ({ mysql }) => mysql === undefined ? undefined : startMySQL(mysql),
+    cure: "npm run servers, or docker compose up mysql"
+  },
+  {
+    name: "mariadb",
+    title: "MariaDB",
+    dialect: "mysql",
+    variable: "TRUSTLOG_TEST_MARIADB",
+    usual: likeMySQL(3306),
+    isOne: (version) => /mariadb/i.test(version),
+    start: ({ mariadb }) => mariadb === undefined ? undefined : startMariaDB(mariadb),
+    cure: "npm run servers, or docker compose up mariadb"
+  }
+]
+
+/** What a suite may need beside the servers that were found. */
+const tools: ReadonlyArray<readonly [program: keyof Programs, title: string, cure: string]> = [
+  ["postgresql15", "a PostgreSQL 15 of a test's own", "npm ci"],
+  ["postgresql18", "a PostgreSQL 18 of a test's own", "npm ci"],
+  ["mysql", "a MySQL of a test's own", "npm run servers"],
+  ["mariadb", "a MariaDB of a test's own", "npm run servers"],
+  ["pgbouncer", "PgBouncer", "npm run servers"],
+  ["mount", "a small disk", "run the tests as root on Linux"]
+]
+
+const version = ({ dialect }: Target, url: string): Effect.Effect<string> =>
+  Effect.map(
+    query(
+      url,
+      dialect === "pg" ? "SELECT current_setting('server_version') AS version" : "SELECT version() AS version"
+    ),
+    ([row]) => typeof row === "object" && row !== null && "version" in row ? String(row.version) : ""
+  )
+
+const isListening = (url: string): Promise<boolean> =>
+  new Promise((resolve) => {
+    const { hostname, port } = new URL(url)
+    const socket = net.connect({ host: hostname, port: Number(port) })
+    const answer = (is: boolean) => {
+      socket.destroy()
+      resolve(is)
+    }
+    socket.once("connect", () => answer(true))
+    socket.once("error", () => answer(false))
+    socket.setTimeout(1000, () => answer(false))
+  })
+
+const server = ({ dialect, name }: Target, url: string, version: string): Server => ({ name, dialect, url, version })
+
+/** One that a URL of the environment names must be what it is named. */
+const named = (target: Target, url: string): Effect.Effect<Server> =>
+  version(target, url).pipe(
+    Effect.catchAllDefect((defect) => Effect.dieMessage(`${target.variable}: ${String(defect)}`)),
+    Effect.flatMap((said) =>
+      target.isOne(said)
+        ? Effect.succeed(server(target, url, said))
+        : Effect.dieMessage(`${target.variable} is not a ${target.title}: it says ${said}`)
+    )
+  )
+
+/** One that is listening already is taken if it lets us in and is the right one. */
+const listening = (target: Target): Effect.Effect<Server | undefined> =>
+  Effect.gen(function*() {
+    for (const url of target.usual) {
+      if (!(yield* Effect.promise(() => isListening(url)))) return undefined
+      const said = yield* Effect.exit(version(target, url))
+      if (Exit.isSuccess(said) && target.isOne(said.value)) return server(target, url, said.value)
+    }
+    return undefined
+  })
+
+const started = (target: Target, programs: Programs): Effect.Effect<Server | undefined, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const start = target.start(programs)
+    if (start === undefined) return undefined
+    const { url } = yield* start
+    return server(target, url, yield* version(target, url))
+  })
+
+const obtained = (target: Target, programs: Programs): Effect.Effect<Server | undefined, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const url = process.env[target.variable]
+    if (url !== undefined && url !== "") return yield* named(target, url)
+    return (yield* listening(target)) ?? (yield* started(target, programs))
+  })
+
+const programs = Effect.gen(function*() {
+  const found = yield* find
+  if (!isContinuousIntegration || tools.every(([program]) => found[program] !== undefined)) return found
+  const script = fileURLToPath(new URL("../../scripts/servers.mjs", import.meta.url))
+  yield* Effect.sync(() => execFileSync(process.execPath, [script], { stdio: "inherit" }))
+  return yield* find
+})
+
+/** Test processes that were killed leave their databases in servers that are not ours. */
+const forgotten = ({ dialect, url }: Server, prefix: string): Effect.Effect<void> =>
+  Effect.flatMap(
+    query(
+      url,
+      dialect === "pg"
+        ? `SELECT datname AS name FROM pg_database WHERE starts_with(datname, '${prefix}')`
+        : `SELECT schema_name AS name FROM information_schema.schemata WHERE left(schema_name, ${prefix.length}) = '${prefix}'`
+    ),
+    (rows) =>
+      drop(
+        { dialect, url },
+        ...rows.flatMap((row) => typeof row === "object" && row !== null && "name" in row ? [String(row.name)] : [])
+      )
+  )
+
+export default async (project: TestProject): Promise<() => Promise<void>> => {
+  const scope = await Effect.runPromise(Scope.make())
+  const close = () => Effect.runPromise(Scope.close(scope, Exit.void))
+  const prefix = `trustlog_test_${randomBytes(4).toString("hex")}_`
+  const provided = Effect.gen(function*() {
+    const had = yield* programs
+    const servers = yield* Effect.forEach(targets, (target) => obtained(target, had), { concurrency: "unbounded" })
+    const found = servers.filter((server) => server !== undefined)
+    yield* Effect.addFinalizer(() =>
+      Effect.forEach(found, (server) => forgotten(server, prefix), { concurrency: "unbounded", discard: true })
+    )
+    const missing = [
+      ...targets.filter(({ name }) => !found.some((server) => server.name === name)),
+      ...tools.filter(([program]) => had[program] === undefined).map(([, title, cure]) => ({ title, cure }))
+    ].map(({ cure, title }) => `${title} is missing: ${cure}`)
+    if (missing.length > 0 && isContinuousIntegration) return yield* Effect.dieMessage(missing.join("\n"))
+    for (const line of missing) process.stderr.write(`skipped, ${line}\n`)
+    return { found, prefix, programs: had }
+  })
+  try {
+    project.provide("servers", await Effect.runPromise(Scope.extend(provided, scope)))
+  } catch (error) {
+    await close()
+    throw error
+  }
+  return close
+}
