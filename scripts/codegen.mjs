@@ -1,12 +1,11 @@
 /**
- * Writes src/internal/migrations.generated.ts from sql/<dialect>.sql. With --check it writes nothing, and exits 1 when
- * the module is not what it would write.
+ * Writes src/internal/migrations.generated.ts from sql/<dialect>.sql, and sql/test_data_mysql.sql from sql/test_data.sql.
+ * With --check it writes nothing, and exits 1 when something is not what it would write.
  */
 import * as fs from "node:fs"
 
 const dialects = ["sqlite", "postgresql", "mysql"]
 const root = new URL("../", import.meta.url)
-const target = new URL("src/internal/migrations.generated.ts", root)
 
 /** `-- migration: <n> <title>` begins a section, a semicolon at the end of a line ends a statement. */
 const sections = (dialect) => {
@@ -23,7 +22,7 @@ const sections = (dialect) => {
   })
 }
 
-const generated = [
+const module = [
   "/** Generated from sql/*.sql by `npm run codegen`: do not edit. */",
   "export interface Migration {",
   "  readonly version: number",
@@ -37,12 +36,20 @@ const generated = [
   ""
 ].join("\n")
 
-if (process.argv.includes("--check")) {
-  const current = fs.existsSync(target) ? fs.readFileSync(target, "utf8") : ""
-  if (current !== generated) {
-    process.stderr.write("src/internal/migrations.generated.ts does not match sql/*.sql: npm run codegen\n")
+/** MySQL has no type for UUIDs, and takes a zone in a time for a wish. */
+const samples = () =>
+  "-- Generated from test_data.sql by `npm run codegen`: do not edit. The same rows for MySQL and MariaDB.\n\n" +
+  fs.readFileSync(new URL("sql/test_data.sql", root), "utf8")
+    .replace(/'([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})'/g, "UNHEX(REPLACE('$1', '-', ''))")
+    .replace(/'(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d\.\d{6})Z'/g, "'$1 $2'")
+
+const outputs = [["src/internal/migrations.generated.ts", module], ["sql/test_data_mysql.sql", samples()]]
+
+for (const [file, text] of outputs) {
+  const target = new URL(file, root)
+  if (!process.argv.includes("--check")) fs.writeFileSync(target, text)
+  else if (!fs.existsSync(target) || fs.readFileSync(target, "utf8") !== text) {
+    process.stderr.write(`${file} does not match what it is made of: npm run codegen\n`)
     process.exitCode = 1
   }
-} else {
-  fs.writeFileSync(target, generated)
 }

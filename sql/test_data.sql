@@ -94,6 +94,7 @@ VALUES
 INSERT INTO trustlog_pending (lane, position)
 SELECT lane, position
 FROM operation
-WHERE strategy = 'DbAndTrustlog' AND id LIKE '01a1e0a0-00%';
+WHERE strategy = 'DbAndTrustlog'
+  AND id BETWEEN '01a1e0a0-0001-7000-8000-000000000001' AND '01a1e0a0-0020-7000-8000-000000000020';
 
 COMMIT;

@@ -197,7 +197,7 @@ describe("migrations", () => {
 })
 
 describe("the generated module", () => {
-  const dialects = ["sql/sqlite.sql", "sql/postgresql.sql", "sql/mysql.sql"]
+  const dialects = ["sqlite", "postgresql", "mysql", "test_data", "test_data_mysql"].map((name) => `sql/${name}.sql`)
 
   const codegen = (directory: string, ...args: ReadonlyArray<string>) =>
     new Promise<{ readonly code: number | null; readonly stderr: string }>((resolve) => {

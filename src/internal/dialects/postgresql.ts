@@ -70,9 +70,12 @@ export const make = (sql: SqlClient): Dialect => {
         )
       ),
     createSchema: (schema) => `CREATE SCHEMA IF NOT EXISTS ${quote(schema)}`,
+    // Not `to_regclass`: what that found missing before a lock was waited for, it takes for missing after it as well.
     named: (schema, names) =>
-      sql<{ readonly name: string }>`SELECT n.name FROM unnest(${array(names)}::text[]) AS n(name)
-        WHERE to_regclass(${schema === undefined ? "" : `${quote(schema)}.`} || quote_ident(n.name)) IS NOT NULL`,
+      sql<{ readonly name: string }>`SELECT c.relname AS name FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relname = ANY (${array(names)}::text[])
+          AND ${schema === undefined ? sql.literal("pg_table_is_visible(c.oid)") : sql`n.nspname = ${schema}`}`,
     quote,
 
     host: { begin: ["BEGIN"], end: [] },
