@@ -54,11 +54,13 @@ export const describe = (url: DatabaseUrl): string => {
 const form = "write sqlite:<file>, postgres://<user>:<password>@<host>:<port>/<database> or " +
   "mysql://<user>:<password>@<host>:<port>/<database>"
 
-/** A value that is not accepted, and what to write. What stands before an @ may be a password, and is not shown. */
-export const refusal = (value: string, cure: string): string => {
-  const shown = value.replace(/\/\/.*@/s, "//***@").replace(/((?:password|pwd)=)[^&]*/gi, "$1***").slice(0, 200)
-  return `${JSON.stringify(shown)} is not accepted; ${cure}`
-}
+/** What stands before an @, and in the parameters of a URL that has one, may be secret. */
+const unspoken = (text: string): string =>
+  /\/\/.*@/s.test(text) ? text.replace(/\/\/.*@/s, "//***@").replace(/=[^&]*/g, "=***") : text
+
+/** A value that is not accepted, and what to write. */
+export const refusal = (value: string, cure: string): string =>
+  `${JSON.stringify(unspoken(value).slice(0, 200))} is not accepted; ${cure}`
 
 const modes: Record<string, Tls["mode"]> = {
   disable: "disable",

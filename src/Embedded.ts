@@ -6,11 +6,13 @@ import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as NodePath from "@effect/platform-node/NodePath"
 import type { SqlClient } from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as ManagedRuntime from "effect/ManagedRuntime"
 import * as CircuitBreaker from "./CircuitBreaker.ts"
 import * as CursorWorker from "./CursorWorker.ts"
-import * as Sqlite from "./Database/Sqlite.ts"
+import * as Database from "./Database.ts"
+import * as DatabaseUrl from "./DatabaseUrl.ts"
 import * as HostLocal from "./Host/Local.ts"
 import * as Ledger from "./Ledger.ts"
 import * as Migrations from "./Migrations.ts"
@@ -20,7 +22,7 @@ import type { Repository } from "./Repository.ts"
 import * as RepositorySql from "./Repository/Sql.ts"
 import * as RetryWorker from "./RetryWorker.ts"
 import * as Trustlog from "./Trustlog.ts"
-import type { DatabaseError, LedgerError } from "./TrustlogError.ts"
+import { DatabaseError, type LedgerError } from "./TrustlogError.ts"
 
 /** Where things are. */
 export interface Options {
@@ -58,9 +60,7 @@ export const layer = (
 
 /** See `Trustlog.promise`. */
 export const open = async (options: Trustlog.PromiseOptions): Promise<Trustlog.PromiseClient> => {
-  const runtime = ManagedRuntime.make(
-    Layer.provide(layer(options), Sqlite.layer({ filename: options.database ?? "trustlog.db" }))
-  )
+  const runtime = ManagedRuntime.make(Layer.provide(layer(options), databaseOf(options.database ?? "trustlog.db")))
   const use = <A, E>(f: (trustlog: Trustlog.Trustlog["Type"]) => Effect.Effect<A, E>): Promise<A> =>
     runtime.runPromise(Effect.flatMap(Trustlog.Trustlog, (trustlog) => Effect.either(f(trustlog)))).then((result) => {
       if (result._tag === "Left") throw result.left
@@ -75,4 +75,13 @@ export const open = async (options: Trustlog.PromiseOptions): Promise<Trustlog.P
     stats: () => use((trustlog) => trustlog.stats),
     close: () => runtime.dispose()
   }
+}
+
+/** A URL, or the path of a file. */
+const databaseOf = (text: string): Layer.Layer<SqlClient, DatabaseError> => {
+  if (!/^[a-z]{2,}:/i.test(text)) return Database.layer({ url: { _tag: "Sqlite", filename: text } })
+  return Either.match(DatabaseUrl.fromText(text), {
+    onLeft: (problem) => Layer.fail(new DatabaseError({ reason: "unknown", problem: `database: ${problem}` })),
+    onRight: (url) => Database.layer({ url })
+  })
 }

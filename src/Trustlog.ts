@@ -210,12 +210,13 @@ export const layer: Layer.Layer<Trustlog, never, Repository | Publisher> = Layer
 
 /** Where the Promise face keeps things. */
 export interface PromiseOptions {
-  /** The SQLite file; `trustlog.db` by default. */
+  /** An SQLite file, or a URL: `postgres://…`, `mysql://…`, `sqlite:<file>` (see `DatabaseUrl`). `trustlog.db` by default. */
   readonly database?: string | undefined
   /** The ledger's folder; `trustlog-ledger` by default. */
   readonly ledger?: string | undefined
   readonly keyFile?: string | undefined
   readonly prefix?: string | undefined
+  readonly schema?: string | undefined
 }
 
 /** The client for applications that do not use Effect. Its promises are rejected with the errors of `TrustlogError`. */
@@ -228,7 +229,7 @@ export interface PromiseClient {
 }
 
 /**
- * Opens everything in this process: client, workers and the embedded ledger over a SQLite file. A transaction of the
+ * Opens everything in this process: client, workers and the embedded ledger over a database. A transaction of the
  * application's own needs the Effect face, or the SQL of `sql/README.md`.
  */
 export const promise = async (options: PromiseOptions = {}): Promise<PromiseClient> => {

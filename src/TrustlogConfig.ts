@@ -13,6 +13,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Database from "./Database.ts"
 import { type DatabaseUrl, fromText, refusal, type Server } from "./DatabaseUrl.ts"
 import type * as Migrations from "./Migrations.ts"
 import type { Publisher } from "./Publisher.ts"
@@ -224,37 +225,23 @@ export const layerFromEnv = (options: Partial<Shape> = {}): Layer.Layer<Trustlog
 
 /**
  * The configured database. A file that is not there is made only with `canCreate`: a mistyped path would look like an
- * empty database, and whatever is in the real one would go undelivered without a word. Drivers are loaded when they are
- * needed.
+ * empty database, and whatever is in the real one would go undelivered without a word.
  */
 export const layerDatabase = (
   options: { readonly canCreate?: boolean | undefined } = {}
 ): Layer.Layer<SqlClient, DatabaseError, TrustlogConfig | FileSystem.FileSystem> =>
   Layer.unwrapEffect(Effect.gen(function*() {
-    const { database, listen } = yield* TrustlogConfig
-    switch (database._tag) {
-      case "PostgreSQL": {
-        const { layer } = yield* Effect.promise(() => import("./Database/PostgreSQL.ts"))
-        return layer({ server: database, listen })
-      }
-      case "MySQL": {
-        const { layer } = yield* Effect.promise(() => import("./Database/MySQL.ts"))
-        return layer({ server: database })
-      }
-      case "Sqlite": {
-        const { filename } = database
-        const fs = yield* FileSystem.FileSystem
-        const isThere = yield* Effect.orElseSucceed(fs.exists(filename), () => true)
-        if (!isThere && options.canCreate !== true) {
-          return yield* new DatabaseError({
-            reason: "missing",
-            problem: `there is no database ${filename}: run \`trustlog init\`, or correct TRUSTLOG_DATABASE_URL`
-          })
-        }
-        const { layer } = yield* Effect.promise(() => import("./Database/Sqlite.ts"))
-        return layer({ filename })
+    const { database: url, listen } = yield* TrustlogConfig
+    if (url._tag === "Sqlite" && options.canCreate !== true) {
+      const fs = yield* FileSystem.FileSystem
+      if (!(yield* Effect.orElseSucceed(fs.exists(url.filename), () => true))) {
+        return yield* new DatabaseError({
+          reason: "missing",
+          problem: `there is no database ${url.filename}: run \`trustlog init\`, or correct TRUSTLOG_DATABASE_URL`
+        })
       }
     }
+    return Database.layer({ url, listen })
   }))
 
 /** What the configured tables are called. */

@@ -5,6 +5,7 @@
 export * as Actor from "./Actor.ts"
 export * as CircuitBreaker from "./CircuitBreaker.ts"
 export * as CursorWorker from "./CursorWorker.ts"
+export * as Database from "./Database.ts"
 export * as DatabaseUrl from "./DatabaseUrl.ts"
 export * as Delivery from "./Delivery.ts"
 export * as Drain from "./Drain.ts"
