@@ -342,6 +342,82 @@ export const suite = (name: string, { client, pass }: Target): void => {
     )
   })
 
+  describe(`${name}: many at once`, () => {
+    const together = { concurrency: "unbounded" } as const
+    const owners = Array.from({ length: 8 }, (_, n) => `owner-${n}`)
+
+    test(
+      "of those that take a lane at once, one has it",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        const lanes = Array.from({ length: 5 }, (_, n) => laneOf("operation", `tenant-${n}`))
+        for (const lane of lanes) {
+          const taken = yield* Effect.forEach(owners, (owner) => repository.acquire(lane, owner, ttl), together)
+          assert.strictEqual(taken.filter((lease) => lease !== undefined).length, 1)
+        }
+      })
+    )
+
+    test(
+      "members that register at once all count, and clear away those that are gone",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        yield* Effect.forEach(owners, (owner) => repository.register(`old-${owner}`, ttl), together)
+        yield* pass(11)
+        yield* Effect.forEach(owners, (owner) => repository.register(owner, ttl), together)
+        const counts = yield* Effect.forEach(owners, (owner) => repository.register(owner, ttl), together)
+        assert.deepStrictEqual(new Set(counts), new Set([owners.length]))
+      })
+    )
+
+    test(
+      "an id that several append at once is recorded once",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        for (let round = 0; round < 5; round++) {
+          const outcomes = yield* Effect.forEach(
+            owners,
+            () => repository.append([entry(round * 10 + 1), entry(round * 10 + 2)]),
+            together
+          )
+          const appended = outcomes.flat().filter(({ outcome }) => outcome === "appended")
+          assert.deepStrictEqual(appended.map(({ id }) => id).sort(), [uuid(round * 10 + 1), uuid(round * 10 + 2)])
+          assert.isTrue(outcomes.flat().every(({ outcome }) => outcome === "appended" || outcome === "duplicate"))
+        }
+        assert.strictEqual(yield* operations, 10)
+        assert.strictEqual((yield* repository.stats).pending, 10)
+      })
+    )
+
+    test(
+      "claims hold different retries, and a dead letter that several replay is pending once",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        yield* repository.append(Array.from({ length: 60 }, (_, n) => entry(n + 1)))
+        const held = yield* lease()
+        const { rows } = yield* repository.page(held, everything)
+        yield* repository.settle(held, {
+          ...settlement([], 60),
+          refused: rows.map(({ position }) => position > 50 ? death(position) : refusal(position))
+        })
+        yield* pass(61)
+        const claims = yield* Effect.forEach(
+          owners,
+          () =>
+            repository.claimRetries({ limit: 5, maxBytes: 8_000_000, timeToLive: Duration.minutes(1), excluded: [] }),
+          together
+        )
+        const claimed = claims.flatMap((claim) => claim?.rows.map(({ position }) => position) ?? [])
+        assert.strictEqual(claimed.length, 40)
+        assert.strictEqual(new Set(claimed).size, 40)
+        const ids = rows.filter(({ position }) => position > 50).map(({ id }) => id)
+        const replayed = yield* Effect.forEach(owners, () => repository.replay(ids), together)
+        assert.strictEqual(replayed.flat().length, 10)
+        assert.include(yield* repository.stats, { pending: 10, dead: 0 })
+      })
+    )
+  })
+
   describe(`${name}: pages and settling`, () => {
     test(
       "a page holds pending rows of its lane in the order of their positions, bounded by rows and bytes",

@@ -126,6 +126,8 @@ export interface Dialect {
 
   /** What went wrong, whichever driver says so. */
   readonly classify: (cause: unknown) => DatabaseReason
+  /** Whether two transactions were in each other's way, so that one of them was ended and may be run again at once. */
+  readonly isCollision: (cause: unknown) => boolean
   /** What a driver said, in words. */
   readonly describe: (cause: unknown) => string
 }

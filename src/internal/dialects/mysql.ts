@@ -15,7 +15,7 @@ import type { Tables } from "../tables.ts"
 import * as transaction from "../transaction.ts"
 import type { Columns, Dialect, Positioned } from "./Dialect.ts"
 import * as fragments from "./fragments.ts"
-import { classify, isRepeated, messageOf } from "./mysqlErrors.ts"
+import { classify, isCollision, isRepeated, messageOf } from "./mysqlErrors.ts"
 
 const quote = (name: string): string => `\`${name.replaceAll("`", "``")}\``
 
@@ -214,6 +214,7 @@ export const make = (sql: SqlClient): Dialect => {
     notify: undefined,
 
     classify,
+    isCollision,
     describe: messageOf
   }
 }

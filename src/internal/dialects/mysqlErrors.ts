@@ -88,3 +88,9 @@ export const classify = (error: unknown): DatabaseReason => {
 
 /** Whether a unique key is taken. */
 export const isRepeated = (error: unknown): boolean => codeOf(unwrap(error)) === repeated
+
+/** A deadlock, or (MariaDB) a row that has changed since the snapshot. */
+export const isCollision = (error: unknown): boolean => {
+  const code = codeOf(unwrap(error))
+  return code === 1213 || code === 1020
+}

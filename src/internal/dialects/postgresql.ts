@@ -9,7 +9,7 @@ import { postgresql as migrations } from "../migrations.generated.ts"
 import * as rows from "../rows.ts"
 import * as transaction from "../transaction.ts"
 import type { Columns, Dialect } from "./Dialect.ts"
-import { classify, messageOf } from "./postgresqlErrors.ts"
+import { classify, isCollision, messageOf } from "./postgresqlErrors.ts"
 
 const quote = (name: string): string => `"${name.replaceAll("\"", "\"\"")}"`
 
@@ -148,6 +148,7 @@ export const make = (sql: SqlClient): Dialect => {
     notify: (channel, payload) => sql`SELECT pg_notify(${channel}, ${payload})`,
 
     classify,
+    isCollision,
     describe: messageOf
   }
 }

@@ -48,3 +48,9 @@ export const classify = (error: unknown): DatabaseReason => {
   if (isTls(code) || /does not support SSL|SSL off|no pg_hba\.conf entry/.test(message)) return "denied"
   return isConnectionLoss(code, message) ? "unavailable" : "unknown"
 }
+
+/** A serialisation failure, or a deadlock. */
+export const isCollision = (error: unknown): boolean => {
+  const code = codeOf(unwrap(error))
+  return code === "40001" || code === "40P01"
+}

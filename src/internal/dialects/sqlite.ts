@@ -115,6 +115,7 @@ export const make = (sql: SqlClient): Dialect => {
     notify: undefined,
 
     classify,
+    isCollision: () => false,
     describe: messageOf
   }
 }

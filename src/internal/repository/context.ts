@@ -46,6 +46,12 @@ export const errorText = (text: string): string => text.slice(0, 4_000).replaceA
 /** A value of a row, or an expression that gives it. */
 export type Value = string | number | null | Fragment
 
+/** Whether there is an ambient transaction. */
+const isInTransaction = Effect.map(Effect.serviceOption(SqlClient.TransactionConnection), Option.isSome)
+
+/** How often a transaction may collide with others. */
+const maxCollisions = 10
+
 /** What every part is built from. */
 export type Context = ReturnType<typeof make>
 
@@ -79,13 +85,22 @@ export const make = (
   /** A verb of one statement, or of several that need no transaction. */
   const query = <A, E, R>(doing: string, effect: Effect.Effect<A, E, R>) => silent(typed(doing)(effect))
 
+  /** A transaction of our own that has collided with another's is run again; a host's is not ours to run. */
+  const again = <A, E, R>(transaction: Effect.Effect<A, E, R>) =>
+    Effect.retry(transaction, {
+      while: (error) => error instanceof DatabaseError && dialect.isCollision(error.cause),
+      times: maxCollisions
+    })
+
   /** A worker's verb, in a transaction of its own. */
   const transact = <A, E, R>(doing: string, effect: Effect.Effect<A, E, R>) =>
-    silent(typed(doing)(transaction.own(sql, dialect.worker, failure(doing))(effect)))
+    silent(again(typed(doing)(transaction.own(sql, dialect.worker, failure(doing))(effect))))
 
   /** A host's verb, in the host's transaction if there is one. */
-  const join = <A, E, R>(doing: string, effect: Effect.Effect<A, E, R>) =>
-    typed(doing)(transaction.joining(sql, dialect.host, failure(doing))(effect))
+  const join = <A, E, R>(doing: string, effect: Effect.Effect<A, E, R>) => {
+    const joined = typed(doing)(transaction.joining(sql, dialect.host, failure(doing))(effect))
+    return Effect.flatMap(isInTransaction, (isHosts) => isHosts ? joined : again(joined))
+  }
 
   const laneName = (lane: string) => `lane/${lane}`
 
@@ -161,9 +176,6 @@ export const make = (
           yield* fence(lease)
           yield* sql`UPDATE ${cursor} SET ${set}, updated_at = ${yield* now} WHERE name = ${laneName(lease.lane)}`
         })
-      ),
-
-    /** Whether there is an ambient transaction. */
-    isInTransaction: Effect.map(Effect.serviceOption(SqlClient.TransactionConnection), Option.isSome)
+      )
   }
 }
