@@ -324,11 +324,14 @@ describe("a proxy", () => {
       yield* Effect.promise(() => before.say("a"))
       yield* proxy.stall
       const after = yield* line(proxy)
-      const answers = yield* Effect.fork(Effect.promise(() => Promise.all([before.say("b"), after.say("c")])))
+      const answers = yield* Effect.all([
+        Effect.fork(Effect.promise(() => before.say("b"))),
+        Effect.fork(Effect.promise(() => after.say("c")))
+      ])
       yield* Effect.sleep("100 millis")
-      assert.isNull(answers.unsafePoll())
+      for (const answer of answers) assert.isNull(answer.unsafePoll())
       yield* proxy.resume
-      assert.deepStrictEqual(yield* Fiber.join(answers), ["ab", "c"])
+      assert.deepStrictEqual(yield* Fiber.join(Fiber.all(answers)), ["ab", "c"])
     }))
 
   it.scopedLive("refuses new connections while those that are open go on, and accepts them again", () =>
