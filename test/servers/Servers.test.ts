@@ -82,9 +82,10 @@ describe("servers", () => {
   })
 })
 
-/** The temporary folder that a server's process was started on. */
+/** The temporary folder with the data of a server's process. */
 const folderOf = (pid: number): string =>
-  /[^\s=]*\/trustlog-[^/\s]+/.exec(execFileSync("ps", ["-o", "args=", "-p", `${pid}`], { encoding: "utf8" }))?.[0] ?? ""
+  /[^\s=]*\/trustlog-[^/\s]+(?=\/data)/.exec(execFileSync("ps", ["-o", "args=", "-p", `${pid}`], { encoding: "utf8" }))
+    ?.[0] ?? ""
 
 const instances: ReadonlyArray<
   readonly [
