@@ -23,29 +23,27 @@ const libc = (name) => /musl/.test(name) ? { libc: ["musl"] } : /gnu|glibc/.test
 // Two versions of one package may be there, under two names; their binaries are of as many versions.
 const isOf = (entry, range) => entry?.version.split(".")[0] === range.replace(/^[\^~]/, "").split(".")[0]
 
-const missing = Object.entries(lock.packages).flatMap(([path, entry]) =>
-  Object.entries(entry.optionalDependencies ?? {})
-    .filter(([name, version]) =>
-      [path === "" ? "" : `${path}/`, ""].every((at) => !isOf(lock.packages[`${at}node_modules/${name}`], version))
-    )
-    .map(([name, version]) => {
-      const platform = name.split("/").at(-1)
-      // The place at the top may be another version's.
-      const isTaken = `node_modules/${name}` in lock.packages
-      return [`${isTaken ? `${path}/` : ""}node_modules/${name}`, {
-        version: version.replace(/^[\^~]/, ""),
-        cpu: /eabi/.test(platform) ? ["arm"] : only(platform, processors),
-        ...entry.dev ? { dev: true } : {},
-        ...libc(platform),
-        license: entry.license,
-        optional: true,
-        os: only(platform, systems)
-      }]
-    })
-)
+let entered = 0
+for (const [path, entry] of Object.entries(lock.packages)) {
+  for (const [name, version] of Object.entries(entry.optionalDependencies ?? {})) {
+    const above = `node_modules/${name}`
+    const within = `${path === "" ? "" : `${path}/`}${above}`
+    if ([within, above].some((at) => isOf(lock.packages[at], version))) continue
+    const platform = name.split("/").at(-1)
+    // The place at the top may be another version's.
+    lock.packages[above in lock.packages ? within : above] = {
+      version: version.replace(/^[\^~]/, ""),
+      cpu: /eabi/.test(platform) ? ["arm"] : only(platform, processors),
+      ...entry.dev ? { dev: true } : {},
+      ...libc(platform),
+      license: entry.license,
+      optional: true,
+      os: only(platform, systems)
+    }
+    entered++
+  }
+}
 
-lock.packages = Object.fromEntries(
-  [...Object.entries(lock.packages), ...missing].sort(([a], [b]) => a < b ? -1 : a > b ? 1 : 0)
-)
+lock.packages = Object.fromEntries(Object.entries(lock.packages).sort(([a], [b]) => a < b ? -1 : a > b ? 1 : 0))
 writeFileSync(file, `${JSON.stringify(lock, null, 2)}\n`)
-process.stdout.write(`${missing.length} entered\n`)
+process.stdout.write(`${entered} entered\n`)

@@ -6,7 +6,6 @@ import type * as Scope from "effect/Scope"
 import { type ChildProcess, execFile, spawn } from "node:child_process"
 import { once } from "node:events"
 import * as fs from "node:fs/promises"
-import * as os from "node:os"
 import * as path from "node:path"
 import { setTimeout as pause } from "node:timers/promises"
 import { promisify } from "node:util"
@@ -64,8 +63,11 @@ const environment = (): NodeJS.ProcessEnv => ({
 })
 
 // PostgreSQL leaves the id of its shared memory in its folder, and the memory in the system when it is killed.
-const forgetSharedMemory = "id=$(sed -n 7p \"$DATA/postmaster.pid\" 2>/dev/null | sed \"s/.* //\")\n" +
-  "[ -z \"$id\" ] || ipcrm -m \"$id\"\n"
+const removeData = `
+id=$(sed -n 7p "$DATA/postmaster.pid" 2>/dev/null | sed "s/.* //")
+[ -z "$id" ] || ipcrm -m "$id"
+rm -rf -- "$DATA"
+`
 
 const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
 
@@ -103,9 +105,12 @@ const signal = (pid: number, name: NodeJS.Signals): void => {
 
 const make = (kind: Kind, options: Options): Effect.Effect<Instance, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const folder = yield* Effect.promise(() => fs.mkdtemp(path.join(os.tmpdir(), `trustlog-${kind.name}-`)))
+    const guard = yield* Guard.make(
+      kind.name,
+      `DATA=${options.dataDirectory === undefined ? "$1" : quoted(options.dataDirectory)}/data\n${removeData}`
+    )
+    const { folder } = guard
     const data = path.join(options.dataDirectory ?? folder, "data")
-    const guard = yield* Guard.make(folder, `DATA=${quoted(data)}\n${forgetSharedMemory}rm -rf -- "$DATA"`)
 
     let port = yield* Port.free
     let child: ChildProcess | undefined
@@ -299,6 +304,8 @@ export const startMySQL = (from: string, options: Options = {}) =>
       ...asRoot,
       "--mysqlx=OFF",
       "--innodb-redo-log-capacity=8M",
+      "--innodb-log-buffer-size=1M",
+      "--performance-schema-digests-size=0",
       ...settingsLikeMySQL(options, folder, data, port).map(([name, value]) => `--${name}=${value}`)
     ]
   }, options)

@@ -6,6 +6,9 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { spawn } from "node:child_process"
 import { once } from "node:events"
+import { mkdtemp } from "node:fs/promises"
+import * as os from "node:os"
+import * as path from "node:path"
 
 // Each line names the process that must not outlive us, or is empty when there is none.
 const script = `
@@ -18,17 +21,20 @@ exit 1
 `
 
 export interface Guard {
-  /** Names the process to kill at the end, with its children. */
+  /** A folder of this process's own, which is removed at the end. */
+  readonly folder: string
+  /** Names the process to kill at the end, with its children; `undefined` when it is gone. */
   readonly watch: (pid: number | undefined) => void
 }
 
 /**
- * Removes a folder when the scope closes or the process ends. The commands before that, of a shell, find the folder in `$1`.
+ * A temporary folder until the scope closes or the process ends. Commands of a shell that come before its removal find it in `$1`.
  */
-export const make = (folder: string, commands = ""): Effect.Effect<Guard, never, Scope.Scope> =>
+export const make = (name: string, commands = ""): Effect.Effect<Guard, never, Scope.Scope> =>
   Effect.map(
     Effect.acquireRelease(
-      Effect.sync(() => {
+      Effect.promise(async () => {
+        const folder = await mkdtemp(path.join(os.tmpdir(), `trustlog-${name}-`))
         // In a session of its own, which Ctrl-C does not reach.
         const shell = spawn("sh", ["-c", script, "sh", folder, commands], {
           cwd: "/",
@@ -37,9 +43,9 @@ export const make = (folder: string, commands = ""): Effect.Effect<Guard, never,
         })
         const ended = once(shell, "exit")
         shell.unref()
-        return { shell, ended }
+        return { folder, shell, ended }
       }),
-      ({ ended, shell }) =>
+      ({ ended, folder, shell }) =>
         Effect.promise(async () => {
           shell.ref()
           shell.stdin.end()
@@ -47,5 +53,5 @@ export const make = (folder: string, commands = ""): Effect.Effect<Guard, never,
           if (code !== 0) throw new Error(`${folder} could not be removed`)
         })
     ),
-    ({ shell }) => ({ watch: (pid) => void shell.stdin.write(`${pid ?? ""}\n`) })
+    ({ folder, shell }) => ({ folder, watch: (pid) => void shell.stdin.write(`${pid ?? ""}\n`) })
   )

@@ -5,7 +5,6 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { spawn } from "node:child_process"
 import * as fs from "node:fs/promises"
-import * as os from "node:os"
 import * as path from "node:path"
 import { inject } from "vitest"
 import * as Guard from "./Guard.ts"
@@ -58,8 +57,7 @@ export const make = (url: string, options: Options = {}): Effect.Effect<string, 
     const { pgbouncer } = inject("servers").programs
     if (pgbouncer === undefined)
       return yield* Effect.dieMessage("pgbouncer is not to be had here; `npm run servers` gets it")
-    const folder = yield* Effect.promise(() => fs.mkdtemp(path.join(os.tmpdir(), "trustlog-pgbouncer-")))
-    const guard = yield* Guard.make(folder)
+    const { folder, watch } = yield* Guard.make("pgbouncer")
     const port = yield* Port.free
     const through = new URL(url)
     yield* Effect.acquireRelease(
@@ -74,7 +72,7 @@ export const make = (url: string, options: Options = {}): Effect.Effect<string, 
           stdio: ["ignore", "pipe", "pipe"]
         })
         const ended = new Promise<void>((resolve) => child.once("close", () => resolve()))
-        guard.watch(child.pid)
+        watch(child.pid)
         await new Promise<void>((resolve, reject) => {
           let said = ""
           const hear = (text: string) => {
@@ -85,7 +83,7 @@ export const make = (url: string, options: Options = {}): Effect.Effect<string, 
           child.stderr.setEncoding("utf8").on("data", hear)
           child.once("error", reject)
           child.once("close", () => {
-            guard.watch(undefined)
+            watch(undefined)
             reject(new Error(`pgbouncer did not start:\n${said}`))
           })
         })

@@ -69,8 +69,7 @@ const postgresql = (name: string): Effect.Effect<string | undefined, never, Scop
     const { error } = spawnSync(path.join(bin, "postgres"), ["--version"], { ...nobody, cwd: "/", stdio: "ignore" })
     if (error === undefined) return bin
     // A checkout in the home of root cannot be read by anybody else.
-    const copy = fs.mkdtempSync(path.join(os.tmpdir(), "trustlog-programs-"))
-    yield* Guard.make(copy)
+    const { folder: copy } = yield* Guard.make("programs")
     fs.chmodSync(copy, 0o755)
     fs.cpSync(native, path.join(copy, "native"), { recursive: true, verbatimSymlinks: true })
     return path.join(copy, "native", "bin")

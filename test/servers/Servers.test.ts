@@ -7,12 +7,15 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
-import { execFileSync } from "node:child_process"
+import { execFileSync, spawn } from "node:child_process"
 import { once } from "node:events"
 import * as fs from "node:fs"
 import * as net from "node:net"
 import * as path from "node:path"
+import { fileURLToPath } from "node:url"
 import { Client } from "pg"
+import { inject } from "vitest"
+import { bundle } from "../Program.ts"
 import { query } from "./Database.ts"
 import * as Instance from "./Instance.ts"
 import * as PgBouncer from "./PgBouncer.ts"
@@ -79,6 +82,11 @@ describe("servers", () => {
   })
 })
 
+/** The temporary folder with the data of a server's process. */
+const folderOf = (pid: number): string =>
+  /[^\s=]*\/trustlog-[^/\s]+(?=\/data)/.exec(execFileSync("ps", ["-o", "args=", "-p", `${pid}`], { encoding: "utf8" }))
+    ?.[0] ?? ""
+
 const instances: ReadonlyArray<
   readonly [
     Parameters<typeof Server.having>[0],
@@ -133,9 +141,7 @@ describe("instances", () => {
         Effect.gen(function*() {
           const scope = yield* Scope.make()
           const { pid } = yield* Scope.extend(make(), scope)
-          const folder = /\S*\/trustlog-[^/\s]+/.exec(
-            fs.readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").replaceAll("=", " ")
-          )?.[0] ?? ""
+          const folder = folderOf(pid)
           assert.isTrue(fs.existsSync(folder))
           yield* Scope.close(scope, Exit.void)
           assert.isFalse(isAlive(pid))
@@ -162,6 +168,39 @@ describe("instances", () => {
     })
   }
 })
+
+describe("what a test process leaves", () => {
+  Server.having("postgresql18", () => {
+    it.scopedLive("is cleared up when it is killed, a frozen server too", () =>
+      Effect.gen(function*() {
+        const program = yield* Effect.promise(() =>
+          bundle(fileURLToPath(new URL("../programs/holdServer.ts", import.meta.url)))
+        )
+        const child = yield* Effect.acquireRelease(
+          Effect.sync(() =>
+            spawn(process.execPath, [program, "held", inject("servers").programs.postgresql18 ?? ""], {
+              stdio: ["ignore", "pipe", "inherit"]
+            })
+          ),
+          (child) => Effect.sync(() => child.kill("SIGKILL"))
+        )
+        const [line] = yield* Effect.promise(() => once(child.stdout.setEncoding("utf8"), "data"))
+        const pid = Number(line)
+        const folder = folderOf(pid)
+        if (process.platform === "linux") assert.strictEqual(sharedMemory(pid).length, 1)
+        assert.isTrue(isAlive(pid) && fs.existsSync(folder))
+        child.kill("SIGKILL")
+        while (isAlive(pid) || fs.existsSync(folder)) yield* Effect.sleep("5 millis")
+        if (process.platform === "linux") assert.isEmpty(sharedMemory(pid))
+      }))
+  })
+})
+
+/** The segments of shared memory that a process made. */
+const sharedMemory = (pid: number): ReadonlyArray<string> =>
+  execFileSync("ipcs", ["-m", "-p"], { encoding: "utf8" }).split("\n").filter((line) =>
+    line.split(/\s+/)[2] === `${pid}`
+  )
 
 describe("a small disk", () => {
   Server.having("mount", () => {
@@ -286,11 +325,14 @@ describe("a proxy", () => {
       yield* Effect.promise(() => before.say("a"))
       yield* proxy.stall
       const after = yield* line(proxy)
-      const answers = yield* Effect.fork(Effect.promise(() => Promise.all([before.say("b"), after.say("c")])))
+      const answers = yield* Effect.all([
+        Effect.fork(Effect.promise(() => before.say("b"))),
+        Effect.fork(Effect.promise(() => after.say("c")))
+      ])
       yield* Effect.sleep("100 millis")
-      assert.isNull(answers.unsafePoll())
+      for (const answer of answers) assert.isNull(answer.unsafePoll())
       yield* proxy.resume
-      assert.deepStrictEqual(yield* Fiber.join(answers), ["ab", "c"])
+      assert.deepStrictEqual(yield* Fiber.join(Fiber.all(answers)), ["ab", "c"])
     }))
 
   it.scopedLive("refuses new connections while those that are open go on, and accepts them again", () =>

@@ -5,7 +5,6 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { execFile } from "node:child_process"
 import * as fs from "node:fs/promises"
-import * as os from "node:os"
 import * as path from "node:path"
 import { promisify } from "node:util"
 import { inject } from "vitest"
@@ -18,9 +17,8 @@ export const make = (
   Effect.gen(function*() {
     const { mount } = inject("servers").programs
     if (mount === undefined) return yield* Effect.dieMessage("a small disk needs root and Linux")
-    const folder = yield* Effect.promise(() => fs.mkdtemp(path.join(os.tmpdir(), "trustlog-disk-")))
     // Whoever is still writing there does not keep it.
-    yield* Guard.make(folder, `${[...mount, "umount"].join(" ")} -l "$1"`)
+    const { folder } = yield* Guard.make("disk", `${[...mount, "umount"].join(" ")} -l "$1"`)
     const [command = "", ...args] = [...mount, "mount", "-t", "tmpfs", "-o", `size=${megabytes}m,mode=777`, "trustlog"]
     yield* Effect.promise(() => promisify(execFile)(command, [...args, folder]))
     return folder

@@ -6,7 +6,9 @@ import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import { execFileSync } from "node:child_process"
 import { randomBytes } from "node:crypto"
+import * as fs from "node:fs"
 import * as net from "node:net"
+import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import type { TestProject } from "vitest/node"
 import { type Instance, startMariaDB, startMySQL, startPostgreSQL } from "./Daemon.ts"
@@ -145,26 +147,49 @@ const programs = Effect.gen(function*() {
   return yield* find
 })
 
-/** Test processes that were killed leave their databases in servers that are not ours. */
+const family = "trustlog_test_"
+
+const now = (): number => Math.floor(Date.now() / 1000)
+
+// A day after it began no run goes on.
+const isOver = (name: string): boolean =>
+  now() - Number.parseInt(name.slice(family.length).split("_")[0] ?? "", 36) > 86_400
+
+/** Test processes that were killed leave their databases in servers that are not ours; so does a run that was. */
 const forgotten = ({ dialect, url }: Server, prefix: string): Effect.Effect<void> =>
   Effect.flatMap(
     query(
       url,
       dialect === "pg"
-        ? `SELECT datname AS name FROM pg_database WHERE starts_with(datname, '${prefix}')`
-        : `SELECT schema_name AS name FROM information_schema.schemata WHERE left(schema_name, ${prefix.length}) = '${prefix}'`
+        ? "SELECT datname AS name FROM pg_database"
+        : "SELECT schema_name AS name FROM information_schema.schemata"
     ),
     (rows) =>
       drop(
         { dialect, url },
-        ...rows.flatMap((row) => typeof row === "object" && row !== null && "name" in row ? [String(row.name)] : [])
+        ...rows
+          .flatMap((row) => typeof row === "object" && row !== null && "name" in row ? [String(row.name)] : [])
+          .filter((name) => name.startsWith(prefix) || (name.startsWith(family) && isOver(name)))
       )
   )
 
-export default async (project: TestProject): Promise<() => Promise<void>> => {
+/** Whether a module of the tests comes to those here, by way of others say. */
+const leadsHere = (module: string, seen: Set<string>): boolean => {
+  if (path.dirname(module) === import.meta.dirname) return true
+  if (seen.has(module) || !fs.existsSync(module)) return false
+  seen.add(module)
+  const imports = fs.readFileSync(module, "utf8").matchAll(/(?:from|import)\s*\(?\s*"(\.[^"]+)"/g)
+  return Array.from(imports, ([, relative = ""]) => path.resolve(path.dirname(module), relative))
+    .some((imported) => leadsHere(imported, seen))
+}
+
+export default async (project: TestProject): Promise<(() => Promise<void>) | undefined> => {
+  const seen = new Set<string>()
+  const files = project.vitest.state.getPaths()
+  if (!project.vitest.config.watch && !files.some((file) => leadsHere(file, seen))) return undefined
   const scope = await Effect.runPromise(Scope.make())
   const close = () => Effect.runPromise(Scope.close(scope, Exit.void))
-  const prefix = `trustlog_test_${randomBytes(4).toString("hex")}_`
+  const prefix = `${family}${now().toString(36)}_${randomBytes(3).toString("hex")}_`
   const provided = Effect.gen(function*() {
     const had = yield* programs
     const servers = yield* Effect.forEach(targets, (target) => obtained(target, had), { concurrency: "unbounded" })
