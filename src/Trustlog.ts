@@ -8,9 +8,8 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
-import * as Schema from "effect/Schema"
 import * as Envelope from "./Envelope.ts"
-import { fromUnknown, type Input, Lane, Operation, type OperationId, timestampOf } from "./Operation.ts"
+import { type Input, type Lane, Operation, type OperationId, timestampOf } from "./Operation.ts"
 import { type Message, type Outcome, Publisher } from "./Publisher.ts"
 import { type Appended, type Entry, Repository, type Stats } from "./Repository.ts"
 import { Signer } from "./Signer.ts"
@@ -18,11 +17,12 @@ import { type Name, Strategy } from "./Strategy.ts"
 import { Topics } from "./Topics.ts"
 import {
   type DatabaseError,
-  InvalidOperation,
+  type InvalidOperation,
   type OperationConflict,
   PublisherError,
   Rejected
 } from "./TrustlogError.ts"
+import { laneFor, validated } from "./internal/stated.ts"
 
 /** What an append may say of its entries. */
 export interface AppendOptions {
@@ -66,30 +66,6 @@ export class Trustlog extends Context.Tag("effect-trustlog/Trustlog")<Trustlog, 
   readonly promoteRange: Repository["Type"]["promoteRange"]
   readonly stats: Effect.Effect<Stats, DatabaseError>
 }>() {}
-
-/** Validates a batch; in a batch of several, the error's field begins with the index. */
-const validated = (operations: ReadonlyArray<Input>): Either.Either<ReadonlyArray<Operation>, InvalidOperation> =>
-  Either.all(
-    operations.map((operation, index) =>
-      Either.mapLeft(fromUnknown(operation), (error) =>
-        operations.length === 1 ? error : new InvalidOperation({
-          field: `[${index}]${error.field === "" || error.field.startsWith("[") ? "" : "."}${error.field}`,
-          reason: error.reason,
-          cure: error.cure
-        }))
-    )
-  )
-
-const laneFor = (operation: Operation, name: string | undefined): Either.Either<Lane, InvalidOperation> =>
-  Either.mapLeft(
-    Schema.decodeUnknownEither(Lane)(name === undefined ? operation.kind : `${operation.kind}/${name}`),
-    () =>
-      new InvalidOperation({
-        field: "lane",
-        reason: "format",
-        cure: "name a lane with 1 to 63 of A-Z a-z 0-9 . _ -, the first a letter or digit"
-      })
-  )
 
 /** What a message that was not acknowledged means to the one who waits for it. */
 const failureOf = (

@@ -29,19 +29,30 @@ export interface Tables {
 
 const name = /^[A-Za-z_][A-Za-z0-9_]*$/
 
-const refusal = (what: string, value: string, maxLength: number) =>
-  new DatabaseError({
-    reason: "unknown",
-    problem: `the ${what} ${JSON.stringify(value)} is not accepted: write a letter or underscore, then letters, ` +
-      `digits and underscores, at most ${maxLength} in all`
-  })
-
-/** Fails on names that would have to be quoted, or that are too long for a database. */
-export const check = ({ prefix = "", schema }: Naming): Effect.Effect<void, DatabaseError> => {
+/** Names that would have to be quoted, or that are too long for a database, and how to write them. */
+export const refused = (
+  { prefix = "", schema }: Naming
+): { readonly field: "prefix" | "schema"; readonly value: string; readonly cure: string } | undefined => {
+  const cure = (maxLength: number) =>
+    `write a letter or underscore, then letters, digits and underscores, at most ${maxLength} in all`
   // PostgreSQL cuts names at 63 bytes, and the longest of ours has 21.
-  if (prefix !== "" && (!name.test(prefix) || prefix.length > 40)) return refusal("table prefix", prefix, 40)
-  if (schema !== undefined && (!name.test(schema) || schema.length > 63)) return refusal("schema", schema, 63)
-  return Effect.void
+  if (prefix !== "" && (!name.test(prefix) || prefix.length > 40))
+    return { field: "prefix", value: prefix, cure: cure(40) }
+  if (schema !== undefined && (!name.test(schema) || schema.length > 63)) {
+    return { field: "schema", value: schema, cure: cure(63) }
+  }
+  return undefined
+}
+
+/** Fails on names that are refused. */
+export const check = (naming: Naming): Effect.Effect<void, DatabaseError> => {
+  const refusal = refused(naming)
+  if (refusal === undefined) return Effect.void
+  const what = refusal.field === "prefix" ? "table prefix" : "schema"
+  return new DatabaseError({
+    reason: "unknown",
+    problem: `the ${what} ${JSON.stringify(refusal.value)} is not accepted: ${refusal.cure}`
+  })
 }
 
 /** What stands before a table's name for its schema. */
