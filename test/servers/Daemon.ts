@@ -322,7 +322,8 @@ export const startMariaDB = (
       run(
         install,
         ["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", `--datadir=${data}`, ...asRoot],
-        { env: environment() }
+        // Two that are made at once in one folder for temporary tables take each other's away.
+        { env: { ...environment(), TMPDIR: path.dirname(data) } }
       ),
     command: server,
     args: (data, folder, port) => [

@@ -1,0 +1,112 @@
+/**
+ * Several processes share the lanes: here each is a layer with connections of its own.
+ */
+import type { SqlClient } from "@effect/sql/SqlClient"
+import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
+import * as fs from "node:fs/promises"
+import * as os from "node:os"
+import * as path from "node:path"
+import * as CircuitBreaker from "../src/CircuitBreaker.ts"
+import * as CursorWorker from "../src/CursorWorker.ts"
+import * as Sqlite from "../src/Database/Sqlite.ts"
+import * as HostLocal from "../src/Host/Local.ts"
+import * as Migrations from "../src/Migrations.ts"
+import { laneOf } from "../src/Operation.ts"
+import * as Memory from "../src/Publisher/Memory.ts"
+import { Repository } from "../src/Repository.ts"
+import * as Sql from "../src/Repository/Sql.ts"
+import { defaults, WorkerConfig } from "../src/WorkerConfig.ts"
+import { client } from "./serverDatabase.ts"
+import { database, onEach } from "./servers/Server.ts"
+import { entry } from "./workers.ts"
+
+type Client = Layer.Layer<SqlClient, unknown>
+
+const config = Layer.succeed(WorkerConfig, {
+  ...defaults,
+  lease: Duration.seconds(3),
+  leaseRenewal: Duration.seconds(1),
+  laneScan: Duration.millis(200)
+})
+
+const suite = (connections: Effect.Effect<Client, never, Scope.Scope>) => {
+  it.scopedLive("no member has more than its share, those that join get theirs, and those that leave lose none", () =>
+    Effect.gen(function*() {
+      const connection = yield* connections
+      const repository = Layer.provide(Sql.layer(), connection)
+      yield* Effect.orDie(Effect.provide(Migrations.run(), connection))
+
+      /** Starts a process. */
+      const join = Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        yield* Effect.addFinalizer(() => Scope.close(scope, Exit.void))
+        const services = Layer.mergeAll(repository, Memory.layer, CircuitBreaker.layer, HostLocal.layer, config)
+        yield* Scope.extend(Layer.build(Layer.provide(CursorWorker.layer, services)), scope)
+        return { leave: Scope.close(scope, Exit.void) }
+      })
+
+      yield* Effect.gen(function*() {
+        const { append, lanes, stats } = yield* Repository
+        // Together with the two that there are from the beginning: seven.
+        const names = Array.from({ length: 5 }, (_, n) => laneOf("operation", `tenant-${n}`))
+        yield* append(names.map((lane, n) => entry(n + 1, {}, lane)))
+        /** How many lanes each owner has, the most first. */
+        const shares = Effect.map(lanes, (found) => {
+          const counts = new Map<string, number>()
+          for (const { owner } of found) {
+            if (owner !== null) counts.set(owner, (counts.get(owner) ?? 0) + 1)
+          }
+          return Array.from(counts.values()).sort((a, b) => b - a)
+        })
+        const settlesTo = (expected: ReadonlyArray<number>) =>
+          Effect.repeat(shares, {
+            until: (found) => JSON.stringify(found) === JSON.stringify(expected),
+            schedule: Schedule.spaced("50 millis")
+          }).pipe(
+            Effect.timeoutOption("30 seconds"),
+            Effect.flatMap((settled) =>
+              Option.isSome(settled)
+                ? Effect.void
+                : Effect.dieMessage(`the lanes are not shared as ${expected.join(", ")}`)
+            )
+          )
+        const first = yield* join
+        yield* settlesTo([7])
+        yield* join
+        yield* settlesTo([4, 3])
+        yield* join
+        yield* settlesTo([3, 3, 1])
+        yield* first.leave
+        yield* settlesTo([4, 3])
+        assert.include(yield* stats, { pending: 0, delivered: 5 })
+        // A lane that nobody knew is taken at once.
+        yield* append([entry(9, {}, laneOf("operation", "tenant-9"))])
+        yield* settlesTo([4, 4])
+        yield* Effect.repeat(stats, {
+          until: ({ delivered }) => delivered === 6,
+          schedule: Schedule.spaced("20 millis")
+        })
+      }).pipe(Effect.provide(repository))
+    }).pipe(Effect.orDie))
+}
+
+describe("lanes on SQLite", () => {
+  suite(Effect.map(
+    Effect.acquireRelease(
+      Effect.promise(() => fs.mkdtemp(path.join(os.tmpdir(), "trustlog-membership-"))),
+      (directory) => Effect.promise(() => fs.rm(directory, { recursive: true, force: true }))
+    ),
+    (directory) => Sqlite.layer({ filename: path.join(directory, "trustlog.db") })
+  ))
+})
+
+onEach((server) => {
+  suite(Effect.map(database(server), (url) => client(url, { maxConnections: 4 })))
+})
