@@ -85,6 +85,8 @@ export interface Reader {
   readonly origin: string
   /** The verifier key, as other tools take it. */
   readonly verifier: string
+  /** Its Ed25519 public key, in 32 bytes. */
+  readonly publicKey: Uint8Array
   /** The checkpoint, whose signature is that of the verifier key. */
   readonly checkpoint: Head
   /**
@@ -707,6 +709,7 @@ export const read = (path: string): Effect.Effect<Reader, LedgerError, FileSyste
       path,
       origin: verifier.name,
       verifier: note.formatVerifier(verifier),
+      publicKey: verifier.publicKey,
       checkpoint,
       remembered: memory,
       entries: (from, to) =>

@@ -145,3 +145,22 @@ export const hash = (receipt: Receipt): string =>
     sequence: receipt.sequence,
     topic: receipt.topic
   }))
+
+/** What a receipt shows whose columns may hold anything by now. */
+export interface Inspected {
+  /** `undefined` where it cannot be worked out. */
+  readonly hash: string | undefined
+  readonly leaves: Either.Either<ReadonlyArray<Leaf>, string>
+}
+
+/** Works the hash out and reads the leaves of a receipt that nobody vouches for. */
+export const inspect = (receipt: Receipt): Inspected => {
+  try {
+    return { hash: hash(receipt), leaves: open(receipt) }
+  } catch {
+    return { hash: undefined, leaves: Either.left("holds what no receipt does") }
+  }
+}
+
+/** How commands and findings name a receipt. */
+export const nameOf = (lane: string, sequence: number): string => `receipt/${lane}/${sequence}`

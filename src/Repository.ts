@@ -142,6 +142,15 @@ export interface DeadLetter extends Row {
   readonly lastFailedAt: string
 }
 
+/** What became of a receipt that was to be purged. */
+export type PurgeOutcome =
+  /** So many operations are gone; the receipt says so, under a signature. */
+  | { readonly _tag: "Purged"; readonly operations: number }
+  /** It was purged before, or is not that old. */
+  | { readonly _tag: "NotDue" }
+  /** Something about it, or about one of its rows, is not what was recorded: nothing was changed. */
+  | { readonly _tag: "Refused"; readonly problem: string }
+
 /** A lane as operators see it. */
 export interface LaneStats {
   readonly lane: Lane
@@ -164,6 +173,8 @@ export interface Stats {
   readonly dead: number
   /** Operations settled by either worker. */
   readonly delivered: number
+  /** Operations that were taken out of the database after their delivery. */
+  readonly purged: number
   /** The worst of the lanes. */
   readonly breaker: Breaker
   /** Whether any lane is paused. */
@@ -316,6 +327,43 @@ export class Repository extends Context.Tag("effect-trustlog/Repository")<Reposi
   readonly deadLetter: (id: OperationId) => Effect.Effect<DeadLetter | undefined, DatabaseError>
   /** Makes dead letters pending again, attempts from 0. Ids that are no dead letters change nothing. Returns those made. */
   readonly replay: (ids: ReadonlyArray<OperationId>) => Effect.Effect<ReadonlyArray<DeadLetter>, DatabaseError>
+
+  /**
+   * Looks at the next receipts of a lane after a sequence number, and returns those that are not purged and were given
+   * longer than a period ago, by the database's clock. `last` is how far it has looked; `undefined` at the lane's end.
+   */
+  readonly purgeable: (
+    options: {
+      readonly lane: string
+      readonly after: number
+      readonly olderThan: Duration.Duration
+      readonly limit: number
+    }
+  ) => Effect.Effect<
+    { readonly due: ReadonlyArray<number>; readonly last: number | undefined },
+    DatabaseError
+  >
+  /**
+   * Deletes the operations of one receipt, with their promotions, in one transaction, and writes down when, under a
+   * signature. Nothing is deleted unless the receipt is given longer than the period ago, not purged, and the one that
+   * its successor (or the lane's row) names; and every row of it is there, is what was delivered, and waits for nothing.
+   * A period of more than a hundred years is one of a hundred.
+   */
+  readonly purge: (
+    options: {
+      readonly lane: string
+      readonly sequence: number
+      readonly olderThan: Duration.Duration
+      readonly sign: (
+        statement: {
+          readonly lane: string
+          readonly sequence: number
+          readonly root: string
+          readonly purgedAt: string
+        }
+      ) => string
+    }
+  ) => Effect.Effect<PurgeOutcome, DatabaseError>
 
   readonly stats: Effect.Effect<Stats, DatabaseError>
 

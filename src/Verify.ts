@@ -9,6 +9,8 @@ import * as Either from "effect/Either"
 import * as Ledger from "./Ledger.ts"
 import { Repository } from "./Repository.ts"
 import type { DatabaseError, LedgerError } from "./TrustlogError.ts"
+import * as keys from "./internal/ledger/key.ts"
+import * as purges from "./internal/purge.ts"
 import * as bitmap from "./internal/verify/bitmap.ts"
 import * as findings from "./internal/verify/findings.ts"
 import * as witnesses from "./internal/verify/ledger.ts"
@@ -28,6 +30,8 @@ export interface Report {
   readonly operations: number
   /** Operations that a receipt accounts for. */
   readonly delivered: number
+  /** Operations that a receipt accounts for, and whose rows were purged. */
+  readonly purged: number
   readonly pending: number
   readonly retrying: number
   readonly dead: number
@@ -47,6 +51,11 @@ export interface Report {
 export interface Options {
   /** The folder of the embedded ledger; `undefined` where the log is another one. */
   readonly ledger: string | undefined
+  /**
+   * Where the log is another one: the file of the key that signs purges, or of its public half in PEM. The embedded ledger
+   * names its own. Without a key, or its file, receipts that were purged are findings.
+   */
+  readonly keyFile?: string | undefined
   /** Told now and then how many records of receipts, rows and ledger have been looked at. */
   readonly onProgress?: ((count: number) => Effect.Effect<void>) | undefined
 }
@@ -64,10 +73,13 @@ export const verify = (
   Effect.gen(function*() {
     const repository = yield* Repository
     let looked = 0
+    const keyFile = options.ledger === undefined ? options.keyFile : undefined
+    const hasKey = keyFile !== undefined && (yield* keys.exists(keyFile))
     const shared: witnesses.Case = {
       repository,
       findings: findings.make(),
       delivered: bitmap.make(),
+      checkPurge: hasKey ? purges.checkWith(yield* keys.loadPublic(keyFile)) : undefined,
       progress: (count) => {
         looked += count
         return options.onProgress?.(looked) ?? Effect.void
@@ -95,13 +107,16 @@ const examine = (shared: witnesses.Case, ledger: Before | undefined) =>
     const witness = ledger === undefined || after === undefined || Either.isLeft(after)
       ? undefined
       : yield* summon(shared, ledger.before, after.right)
-    const isRemembered = yield* receipts.examine(shared, witness, heads)
+    const checkPurge = after !== undefined && Either.isRight(after)
+      ? purges.checkWith(after.right.publicKey)
+      : shared.checkPurge
+    const { hasLedger, purged } = yield* receipts.examine({ ...shared, checkPurge }, witness, heads)
     if (ledger !== undefined && after !== undefined && Either.isLeft(after)) {
-      yield* accuse(shared, after.left, isRemembered || (yield* isInMap(ledger.path)))
+      yield* accuse(shared, after.left, hasLedger || (yield* isInMap(ledger.path)))
     }
     const counts = yield* operations.examine(shared)
     if (witness !== undefined) yield* witness.examine
-    return report(shared.findings, counts, ledger === undefined ? null : witness?.size ?? 0)
+    return report(shared.findings, { ...counts, purged }, ledger === undefined ? null : witness?.size ?? 0)
   })
 
 /** The ledger as it is now, which must have grown out of what it was. */
@@ -135,7 +150,12 @@ const accuse = ({ findings }: witnesses.Case, error: LedgerError, isRemembered: 
     list.add(error.path.endsWith("vkey") ? "vkey" : "checkpoint", `the ledger cannot be read: ${error.message}`)
   })
 
-const report = ({ altered, missing, surplus }: findings.Findings, counts: operations.Counts, size: number | null) => {
+/** How many operations there are, and where they are. */
+interface Counts extends operations.Counts {
+  readonly purged: number
+}
+
+const report = ({ altered, missing, surplus }: findings.Findings, counts: Counts, size: number | null) => {
   const totals = {
     missingTotal: missing.total(),
     alteredTotal: altered.total(),

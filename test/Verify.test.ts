@@ -887,6 +887,7 @@ layer(made, { excludeTestServices: true })("Verify", (it) => {
         verdict: "complete",
         operations: 369,
         delivered: 367,
+        purged: 0,
         pending: 0,
         retrying: 0,
         dead: 0,

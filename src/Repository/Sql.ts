@@ -15,6 +15,7 @@ import * as delivery from "../internal/repository/delivery.ts"
 import * as evidence from "../internal/repository/evidence.ts"
 import * as leases from "../internal/repository/leases.ts"
 import * as losses from "../internal/repository/losses.ts"
+import * as purge from "../internal/repository/purge.ts"
 import * as receipts from "../internal/repository/receipts.ts"
 import * as retries from "../internal/repository/retries.ts"
 import * as stats from "../internal/repository/stats.ts"
@@ -35,6 +36,7 @@ export const make = (
     const shared = context.make(client, dialect, { ...options, stream })
     const counted = losses.make(shared)
     const receipted = receipts.make(shared)
+    const evident = evidence.make(shared)
     return Repository.of({
       stream,
       transaction: shared.hostTransaction,
@@ -43,8 +45,9 @@ export const make = (
       ...leases.make(shared, counted),
       ...delivery.make(shared, counted, receipted),
       ...retries.make(shared, receipted),
+      ...purge.make(shared, evident),
       ...stats.make(shared),
-      evidence: evidence.make(shared)
+      evidence: evident
     })
   })
 

@@ -124,6 +124,16 @@ const promote = Command.make(
   Command.withDescription("Deliver operations after all that were only stored (strategy DbOnly).")
 )
 
+const purge = Command.make("purge", {
+  olderThan: Options.text("older-than").pipe(
+    Options.withPseudoName("DURATION"),
+    Options.withDescription("How long ago they must have been delivered, such as 90d.")
+  ),
+  json
+}, (options) => Effect.interruptible(lazy(() => import("./commands/purge.ts"), ({ purge }) => purge(options)))).pipe(
+  Command.withDescription("Delete operations that were delivered long ago. Their receipts stay, and say so.")
+)
+
 const verify = Command.make("verify", {
   allowPending: Options.boolean("allow-pending").pipe(
     Options.withDescription("Exit 0 also when something is pending, retried or dead, if nothing is wrong.")
@@ -148,6 +158,7 @@ const trustlog = Command.make("trustlog").pipe(
       Command.withSubcommands([list, show, replay, exportTo])
     ),
     promote,
+    purge,
     verify
   ])
 )

@@ -33,6 +33,7 @@ const examples: Record<string, ReadonlyArray<string>> = {
     "trustlog dead-letters export dead.jsonl"
   ],
   promote: ["trustlog promote 01926f3e-7d4c-7b1a-9c55-3f0e6a1b2c3d"],
+  purge: ["trustlog purge --older-than 90d", "trustlog verify && trustlog purge --older-than 90d --json"],
   verify: ["trustlog verify", "trustlog verify --allow-pending --json"]
 }
 

@@ -24,6 +24,14 @@ export const repository: Layer.Layer<
   TrustlogConfig.TrustlogConfig | FileSystem.FileSystem
 > = Layer.provide(TrustlogConfig.layerRepository, TrustlogConfig.layerDatabase())
 
+/** Names a signing key that is not there, and what tells where it is. */
+export const explainKey = (config: TrustlogConfig.Shape) => (error: LedgerError): LedgerError | UsageError =>
+  error.reason === "missing" && error.path === TrustlogConfig.keyFileOf(config)
+    ? new UsageError({
+      problem: `there is no signing key ${error.path}: put it back from its copy, or correct TRUSTLOG_KEY_FILE`
+    })
+    : error
+
 const publisher = Layer.unwrapEffect(
   Effect.flatMap(TrustlogConfig.TrustlogConfig, (config) =>
     config.publisher._tag === "Memory"
@@ -32,15 +40,7 @@ const publisher = Layer.unwrapEffect(
           "write ledger:<folder>"
       })
       : Effect.succeed(
-        Layer.catchAll(TrustlogConfig.layerPublisher, (error) =>
-          Layer.fail(
-            error.reason === "missing" && error.path === TrustlogConfig.keyFileOf(config)
-              ? new UsageError({
-                problem:
-                  `there is no signing key ${error.path}: put it back from its copy, or correct TRUSTLOG_KEY_FILE`
-              })
-              : error
-          ))
+        Layer.catchAll(TrustlogConfig.layerPublisher, (error) => Layer.fail(explainKey(config)(error)))
       ))
 )
 

@@ -70,11 +70,13 @@ export const parseVerifier = (text: string): Either.Either<Verifier, string> => 
 export const format = (checkpoint: Checkpoint): string =>
   `${checkpoint.origin}\n${checkpoint.size}\n${Encoding.encodeBase64(checkpoint.root)}\n`
 
+/** The signature of a text as notes carry it: base64 of the key's id and what the key signed. */
+export const signatureOf = (text: string, verifier: Verifier, privateKey: crypto.KeyObject): string =>
+  Encoding.encodeBase64(concat(keyId(verifier), crypto.sign(null, encoder.encode(text), privateKey)))
+
 /** A signed note of a text, which ends with a newline. */
-export const sign = (text: string, verifier: Verifier, privateKey: crypto.KeyObject): string => {
-  const signature = crypto.sign(null, encoder.encode(text), privateKey)
-  return `${text}\n— ${verifier.name} ${Encoding.encodeBase64(concat(keyId(verifier), signature))}\n`
-}
+export const sign = (text: string, verifier: Verifier, privateKey: crypto.KeyObject): string =>
+  `${text}\n— ${verifier.name} ${signatureOf(text, verifier, privateKey)}\n`
 
 /** A note that was read: its text and its signatures, none of them checked. */
 export interface Note {
@@ -136,6 +138,16 @@ const publicKeyOf = (verifier: Verifier): crypto.KeyObject => {
   })
   publicKeys.set(verifier, key)
   return key
+}
+
+/** What is wrong with the signature of a text, as `signatureOf` gives it; `undefined` when it is the verifier's. */
+export const signatureProblem = (text: string, verifier: Verifier, encoded: string): string | undefined => {
+  const bytes = base64(encoded)
+  if (bytes?.length !== 68) return "is no signature"
+  if (!isEqual(bytes.subarray(0, 4), keyId(verifier))) return "is of another key"
+  return crypto.verify(null, encoder.encode(text), publicKeyOf(verifier), bytes.subarray(4))
+    ? undefined
+    : "does not verify"
 }
 
 /**

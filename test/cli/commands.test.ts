@@ -48,6 +48,7 @@ describe("the command line", () => {
         verdict: "complete",
         operations: 31,
         delivered: 31,
+        purged: 0,
         pending: 0,
         retrying: 0,
         dead: 0,
@@ -71,6 +72,7 @@ describe("the command line", () => {
         retrying: 0,
         dead: 0,
         delivered: 0,
+        purged: 0,
         breaker: "closed",
         paused: false,
         lanes: []
@@ -291,6 +293,7 @@ describe("the command line", () => {
           ["dead-letters"],
           ["dead-letters", "export"],
           ["promote"],
+          ["purge"],
           ["verify"]
         ],
         (args) =>

@@ -23,7 +23,7 @@ export const status = (options: { readonly json: boolean }) =>
     const repository = yield* Repository
     const topicOf = yield* Topics
     const stats = yield* repository.stats
-    const { breaker, dead, delivered, oldestPendingSeconds, paused, pending, retrying } = stats
+    const { breaker, dead, delivered, oldestPendingSeconds, paused, pending, purged, retrying } = stats
     const lanes = stats.lanes.map(({ lagSeconds, lane, owner, pending, position }) => ({
       lane,
       topic: topicOf(lane),
@@ -40,6 +40,7 @@ export const status = (options: { readonly json: boolean }) =>
         retrying,
         dead,
         delivered,
+        purged,
         breaker,
         paused,
         lanes
@@ -53,7 +54,7 @@ export const status = (options: { readonly json: boolean }) =>
           ],
           ["retrying", Output.count(retrying), retrying === 0 ? "" : "refused by the log, to be sent again"],
           ["dead", Output.count(dead), dead === 0 ? "" : "see `trustlog dead-letters list`"],
-          ["delivered", Output.count(delivered), ""],
+          ["delivered", Output.count(delivered), purged === 0 ? "" : `${Output.count(purged)} of them purged`],
           [
             "log",
             breaker === "closed" ? "well" : breaker === "open" ? "out" : "being tried",

@@ -2,7 +2,7 @@
  * Proves that nothing is missing, altered or added.
  */
 import * as Effect from "effect/Effect"
-import { TrustlogConfig } from "../../TrustlogConfig.ts"
+import { keyFileOf, TrustlogConfig } from "../../TrustlogConfig.ts"
 import * as Verify from "../../Verify.ts"
 import { Found } from "../Failure.ts"
 import * as Output from "../Output.ts"
@@ -25,26 +25,29 @@ const verdicts: Record<Verify.Report["verdict"], string> = {
 
 export const verify = (options: { readonly allowPending: boolean; readonly json: boolean }) =>
   Effect.gen(function*() {
-    const { publisher } = yield* TrustlogConfig
+    const config = yield* TrustlogConfig
+    const { publisher } = config
     let checked = 0
     const report = yield* Output.withProgress(
       Effect.sync(() => `${Output.count(checked)} checked`),
       Verify.verify({
         ledger: publisher._tag === "Ledger" ? publisher.path : undefined,
+        keyFile: keyFileOf(config),
         onProgress: (count) =>
           Effect.sync(() => {
             checked = count
           })
       })
     )
-    const { altered, dead, delivered, ledgerSize, missing, operations, pending, retrying, surplus, verdict } = report
-    const { alteredTotal, missingTotal, surplusTotal } = report
+    const { altered, dead, delivered, ledgerSize, missing, operations, pending, purged, retrying } = report
+    const { alteredTotal, missingTotal, surplus, surplusTotal, verdict } = report
     yield* Output.result(
       options.json,
       {
         verdict,
         operations,
         delivered,
+        purged,
         pending,
         retrying,
         dead,
@@ -59,6 +62,7 @@ export const verify = (options: { readonly allowPending: boolean; readonly json:
       [
         `${Output.counted(operations, "operation")}: ${Output.count(delivered)} delivered, ` +
         `${Output.count(pending)} pending, ${Output.count(retrying)} retrying, ${Output.counted(dead, "dead letter")}`,
+        ...purged === 0 ? [] : [`${Output.count(purged)} more were purged after their delivery`],
         ...ledgerSize === null
           ? []
           : [`the ledger has ${ledgerSize === 1 ? "1 entry" : `${Output.count(ledgerSize)} entries`}`],

@@ -15,10 +15,15 @@ export interface Key {
   readonly publicKey: Uint8Array
 }
 
-const keyOf = (privateKey: crypto.KeyObject): Key => {
-  const { x = "" } = crypto.createPublicKey(privateKey).export({ format: "jwk" })
-  return { privateKey, publicKey: new Uint8Array(Buffer.from(x, "base64url")) }
+const publicBytes = (publicKey: crypto.KeyObject): Uint8Array => {
+  const { x = "" } = publicKey.export({ format: "jwk" })
+  return new Uint8Array(Buffer.from(x, "base64url"))
 }
+
+const keyOf = (privateKey: crypto.KeyObject): Key => ({
+  privateKey,
+  publicKey: publicBytes(crypto.createPublicKey(privateKey))
+})
 
 /** Makes a new key that is nowhere but in memory. */
 export const generate: Effect.Effect<Key> = Effect.sync(() => keyOf(crypto.generateKeyPairSync("ed25519").privateKey))
@@ -75,5 +80,18 @@ export const load = (file: string): Effect.Effect<Key, LedgerError, FileSystem.F
       catch: () => new LedgerError({ reason: "corrupt", path: file, problem: "is no private key in PEM, or is cut" })
     })
     if (key.asymmetricKeyType === "ed25519") return keyOf(key)
+    return yield* new LedgerError({ reason: "foreign", path: file, problem: "is no Ed25519 key" })
+  })
+
+/** Reads the public half of a key, in 32 bytes, from its file or from one that holds no more than that half. */
+export const loadPublic = (file: string): Effect.Effect<Uint8Array, LedgerError, FileSystem.FileSystem> =>
+  Effect.gen(function*() {
+    const fs = yield* FileSystem.FileSystem
+    const bytes = yield* Effect.mapError(fs.readFile(file), failure(file))
+    const key = yield* Effect.try({
+      try: () => crypto.createPublicKey({ key: Buffer.from(bytes), format: "pem" }),
+      catch: () => new LedgerError({ reason: "corrupt", path: file, problem: "is no key in PEM, or is cut" })
+    })
+    if (key.asymmetricKeyType === "ed25519") return publicBytes(key)
     return yield* new LedgerError({ reason: "foreign", path: file, problem: "is no Ed25519 key" })
   })

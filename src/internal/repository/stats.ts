@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import type { Breaker, LaneStats, Repository } from "../../Repository.ts"
 import * as rows from "../rows.ts"
 import type { Context } from "./context.ts"
+import { purgeName } from "./purge.ts"
 
 interface LaneStatsRow {
   readonly lane: string
@@ -54,12 +55,15 @@ export const make = (context: Context): Pick<Repository["Type"], "stats"> => {
           (yield* sql<{ readonly state: string; readonly total: number }>`SELECT state, count(*) AS total
             FROM ${retry} GROUP BY state`).map((r) => [r.state, Number(r.total)])
         )
+        const [purged] = yield* sql<{ readonly delivered: number }>`SELECT delivered FROM ${cursor}
+          WHERE name = ${purgeName}`
         return {
           pending: lanes.reduce((sum, lane) => sum + lane.pending, 0),
           oldestPendingSeconds: lanes.reduce((oldest, lane) => Math.max(oldest, lane.lagSeconds), 0),
           retrying: states.get("waiting") ?? 0,
           dead: states.get("dead") ?? 0,
           delivered: lanes.reduce((sum, lane) => sum + lane.delivered, 0),
+          purged: Number(purged?.delivered ?? 0),
           breaker: lanes.reduce<Breaker>(
             (worst, lane) => severity[lane.breaker] > severity[worst] ? lane.breaker : worst,
             "closed"

@@ -15,6 +15,7 @@ import type { Leaf, Receipt } from "../../Receipt.ts"
 import type { Accounted, Repository } from "../../Repository.ts"
 import type { DatabaseError, LedgerError } from "../../TrustlogError.ts"
 import * as maps from "../ledger/map.ts"
+import type * as purges from "../purge.ts"
 import * as sha256 from "../sha256.ts"
 import { tileWidth } from "../tiles.ts"
 import * as bitmaps from "./bitmap.ts"
@@ -28,6 +29,8 @@ export interface Case {
   readonly findings: Findings
   /** Positions that a receipt accounts for. */
   readonly delivered: bitmaps.Bitmap
+  /** Checks a receipt's word that it was purged; `undefined` where there is no key to do so. */
+  readonly checkPurge: purges.Check | undefined
   /** Counts what has been looked at. */
   readonly progress: (count: number) => Effect.Effect<void>
 }
@@ -40,7 +43,8 @@ export interface Witness {
   readonly compare: (
     receipt: Receipt,
     leaves: ReadonlyArray<Leaf>,
-    head: Ledger.Head
+    head: Ledger.Head,
+    isPurged: boolean
   ) => Effect.Effect<void>
   /** Recomputes the tree, and judges the entries that no receipt has named. */
   readonly examine: Effect.Effect<void, DatabaseError>
@@ -71,6 +75,8 @@ export const make = (
     published.add(1)
     /** Entries that a receipt names. */
     const claimed = bitmaps.make()
+    /** Those that a purged receipt names. Appended once more, their operations get the entries that they had. */
+    const released = bitmaps.make()
     const context = yield* Effect.context<FileSystem.FileSystem | Path.Path>()
     const path = yield* Path.Path
     const map = yield* Effect.either(
@@ -142,7 +148,7 @@ export const make = (
         }
       })
 
-    const compare = (receipt: Receipt, leaves: ReadonlyArray<Leaf>, head: Ledger.Head): Effect.Effect<void> =>
+    const compare: Witness["compare"] = (receipt, leaves, head, isPurged) =>
       Effect.gen(function*() {
         const name = `receipt/${receipt.lane}/${receipt.sequence}`
         if (head.size > size) {
@@ -169,10 +175,12 @@ export const make = (
             findings.missing.add(leaf.id, `entry ${index}, which ${name} names, is gone from the ledger`)
             continue
           }
-          if (!claimed.add(index)) {
+          const isFirst = claimed.add(index)
+          if (!isFirst && !isPurged && !released.has(index)) {
             findings.altered.add(leaf.id, `${name} names entry ${index} for it, which is another's`)
             continue
           }
+          if (isPurged) released.add(index)
           // An Effect for each leaf would cost more than looking at it.
           if (bundle === undefined || at !== Math.floor(index / tileWidth)) {
             at = Math.floor(index / tileWidth)
@@ -185,7 +193,7 @@ export const make = (
           }
           const entry = entries.right[index % tileWidth]
           if (entry !== undefined && isOf(stream, leaf, entry)) {
-            ask({ stream, id: leaf.id, index, contentHash: leaf.contentHash })
+            if (isFirst) ask({ stream, id: leaf.id, index, contentHash: leaf.contentHash })
           } else findings.altered.add(leaf.id, `entry ${index} of the ledger is not what ${name} says was delivered`)
         }
         yield* compareWithMap(askedAtOnce)

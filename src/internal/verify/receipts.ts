@@ -18,6 +18,8 @@ const pageRows = 500
 /** What a receipt says of one record. */
 interface Claim {
   readonly receipt: Receipt.Receipt
+  /** Whether its row is to be gone. */
+  readonly isPurged: boolean
   readonly leaf: Receipt.Leaf
 }
 
@@ -33,9 +35,16 @@ interface Chain {
   isIntact: boolean
 }
 
-/** Returns whether any receipt was given by a ledger. */
+/** What the receipts say as a whole. */
+export interface Shown {
+  /** Whether any was given by a ledger. */
+  readonly hasLedger: boolean
+  /** How many operations were purged. */
+  readonly purged: number
+}
+
 export const examine = (
-  { delivered, findings, progress, repository }: Case,
+  { checkPurge, delivered, findings, progress, repository }: Case,
   witness: Witness | undefined,
   heads: ReadonlyArray<LaneHead>
 ) =>
@@ -43,6 +52,9 @@ export const examine = (
     const { evidence, stream } = repository
     const { altered, missing, surplus } = findings
     let hasLedger = false
+    let purged = 0
+    /** Records of receipts whose purge nobody can check. */
+    let unchecked = 0
 
     /** Leaves whose rows are still to be compared: those of many small receipts are looked up at once. */
     let due: Array<Claim> = []
@@ -56,7 +68,7 @@ export const examine = (
           if (delivered.add(leaf.position)) claims.set(leaf.position, claim)
           else surplus.add(
               leaf.id,
-              `${nameOf(receipt.lane, receipt.sequence)} delivers it, and so does another receipt`
+              `${Receipt.nameOf(receipt.lane, receipt.sequence)} delivers it, and so does another receipt`
             )
         }
         for (const chunk of rows.chunks(yield* evidence.sizesAt(Array.from(claims.keys())))) {
@@ -67,11 +79,19 @@ export const examine = (
             claims.delete(row.position)
           }
         }
-        yield* Effect.forEach(Arr.chunksOf(claims.values(), 16), lookFor, { discard: true })
+        const gone = Array.from(claims.values()).filter(({ isPurged }) => !isPurged)
+        purged += claims.size - gone.length
+        yield* Effect.forEach(Arr.chunksOf(gone, 16), lookFor, { discard: true })
       }
     })
 
-    const judge = (row: Accounted, { leaf, receipt }: Claim): void => {
+    const judge = (row: Accounted, { isPurged, leaf, receipt }: Claim): void => {
+      if (isPurged) {
+        surplus.add(
+          leaf.id,
+          `${Receipt.nameOf(receipt.lane, receipt.sequence)} says that it was purged, and its row is still there`
+        )
+      }
       const problem = rows.contradiction(stream, row, leaf, receipt)
       if (problem !== undefined) altered.add(leaf.id, problem)
       else if (!rows.isForLog(row)) altered.add(leaf.id, "was delivered, and its row is only stored (DbOnly)")
@@ -87,7 +107,10 @@ export const examine = (
         for (const { leaf, receipt } of gone) {
           const position = elsewhere.get(leaf.id)
           if (position === undefined) {
-            missing.add(leaf.id, `its row is gone, which ${nameOf(receipt.lane, receipt.sequence)} says was delivered`)
+            missing.add(
+              leaf.id,
+              `its row is gone, which ${Receipt.nameOf(receipt.lane, receipt.sequence)} says was delivered`
+            )
           } else {
             altered.add(leaf.id, `was delivered from position ${leaf.position}, and its row now stands at ${position}`)
             delivered.add(position)
@@ -95,10 +118,22 @@ export const examine = (
         }
       })
 
+    /** Whether the rows of a receipt are gone for a reason: by its own word, which must be signed. */
+    const isPurged = (receipt: Receipt.Receipt, leaves: number): boolean => {
+      if (receipt.purgedAt === null && receipt.purgeSignature === null) return false
+      if (checkPurge === undefined) {
+        unchecked += leaves
+        return receipt.purgedAt !== null
+      }
+      const checked = checkPurge(receipt)
+      if (Either.isLeft(checked)) altered.add(Receipt.nameOf(receipt.lane, receipt.sequence), checked.left)
+      return Either.isRight(checked)
+    }
+
     const follow = (chain: Chain, receipt: Receipt.Receipt) =>
       Effect.gen(function*() {
         const { lane, sequence } = receipt
-        const name = nameOf(lane, sequence)
+        const name = Receipt.nameOf(lane, sequence)
         if (sequence <= chain.sequence) {
           chain.isIntact = false
           surplus.add(name, "has a number that no receipt gets")
@@ -107,13 +142,13 @@ export const examine = (
         const skipped = sequence - chain.sequence - 1
         if (skipped > 0) {
           chain.isIntact = false
-          missing.addAll(skipped, (n) => nameOf(lane, sequence - skipped + n), "the receipt is gone")
+          missing.addAll(skipped, (n) => Receipt.nameOf(lane, sequence - skipped + n), "the receipt is gone")
         } else if (chain.hash !== undefined && receipt.previous !== chain.hash) {
           chain.isIntact = false
           if (chain.sequence === 0) altered.add(name, "is the lane's first receipt, and names one before it")
-          else altered.add(nameOf(lane, chain.sequence), `is not the one that ${name} follows`)
+          else altered.add(Receipt.nameOf(lane, chain.sequence), `is not the one that ${name} follows`)
         }
-        const { hash, leaves } = read(receipt)
+        const { hash, leaves } = Receipt.inspect(receipt)
         chain.sequence = sequence
         chain.hash = hash
         chain.delivered += receipt.count
@@ -123,10 +158,11 @@ export const examine = (
           altered.add(name, leaves.left)
           return
         }
-        for (const leaf of leaves.right) due.push({ receipt, leaf })
+        const isGone = isPurged(receipt, leaves.right.length)
+        for (const leaf of leaves.right) due.push({ receipt, isPurged: isGone, leaf })
         if (due.length >= pageRows) yield* compareRows
         if (receipt.ledger !== null && witness !== undefined) {
-          yield* witness.compare(receipt, leaves.right, receipt.ledger)
+          yield* witness.compare(receipt, leaves.right, receipt.ledger, isGone)
         }
         yield* progress(leaves.right.length)
       })
@@ -134,7 +170,7 @@ export const examine = (
     /** The lane's row says which receipt is the last one, and for how many records there are receipts. */
     const conclude = (chain: Chain, { delivered, head, lane }: LaneHead): void => {
       if (chain.sequence === 0) {
-        if (head !== null) missing.add(nameOf(lane, 1), `the receipts of ${delivered} records are gone`)
+        if (head !== null) missing.add(Receipt.nameOf(lane, 1), `the receipts of ${delivered} records are gone`)
         else if (delivered !== 0)
           altered.add(`lane/${lane}`, `counts ${delivered} records, of which there is no receipt`)
       } else if (head === null) {
@@ -142,10 +178,10 @@ export const examine = (
       } else if (head !== chain.hash) {
         if (chain.delivered < delivered) {
           missing.add(
-            nameOf(lane, chain.sequence + 1),
+            Receipt.nameOf(lane, chain.sequence + 1),
             `the last receipts are gone, of ${delivered - chain.delivered} records`
           )
-        } else altered.add(nameOf(lane, chain.sequence), "is not the one that the lane's row names as the last")
+        } else altered.add(Receipt.nameOf(lane, chain.sequence), "is not the one that the lane's row names as the last")
       } else if (chain.isIntact && chain.delivered !== delivered) {
         altered.add(`lane/${lane}`, `counts ${delivered} records, and its receipts are of ${chain.delivered}`)
       }
@@ -171,21 +207,10 @@ export const examine = (
       conclude(chain, head)
     }
     yield* compareRows
-    return hasLedger
+    if (unchecked > 0) {
+      altered.add("key", `${unchecked} records are said to be purged, and there is no key to check that with`)
+    }
+    return { hasLedger, purged } satisfies Shown
   })
 
 const isLane = Schema.is(Lane)
-
-const nameOf = (lane: string, sequence: number): string => `receipt/${lane}/${sequence}`
-
-/** A receipt's columns may hold anything by now. */
-const read = (receipt: Receipt.Receipt): {
-  readonly hash: string | undefined
-  readonly leaves: Either.Either<ReadonlyArray<Receipt.Leaf>, string>
-} => {
-  try {
-    return { hash: Receipt.hash(receipt), leaves: Receipt.open(receipt) }
-  } catch {
-    return { hash: undefined, leaves: Either.left("holds what no receipt does") }
-  }
-}
