@@ -51,7 +51,7 @@ export interface Purged extends Progress {
 const pageReceipts = 500
 
 /**
- * Purges what was delivered longer than a period ago, whole receipts at a time and each in a transaction of its own; it
+ * Purges what was delivered at least a period ago, whole receipts at a time and each in a transaction of its own; it
  * may be ended at any moment and run again, also several times at once, and beside workers. What is not delivered, or only
  * stored, is never touched. A receipt that is not what was given, or a row that is not what was delivered, is left alone
  * and told of in `skipped`.

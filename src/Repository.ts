@@ -329,8 +329,8 @@ export class Repository extends Context.Tag("effect-trustlog/Repository")<Reposi
   readonly replay: (ids: ReadonlyArray<OperationId>) => Effect.Effect<ReadonlyArray<DeadLetter>, DatabaseError>
 
   /**
-   * Looks at the next receipts of a lane after a sequence number, and returns those that are not purged and were given
-   * longer than a period ago, by the database's clock. `last` is how far it has looked; `undefined` at the lane's end.
+   * Looks at the next receipts of a lane after a sequence number, and returns those that are not purged and were given at
+   * least a period ago, by the database's clock. `last` is how far it has looked; `undefined` at the lane's end.
    */
   readonly purgeable: (
     options: {
@@ -345,7 +345,7 @@ export class Repository extends Context.Tag("effect-trustlog/Repository")<Reposi
   >
   /**
    * Deletes the operations of one receipt, with their promotions, in one transaction, and writes down when, under a
-   * signature. Nothing is deleted unless the receipt is given longer than the period ago, not purged, and the one that
+   * signature. Nothing is deleted unless the receipt was given at least the period ago, is not purged, and is the one that
    * its successor (or the lane's row) names; and every row of it is there, is what was delivered, and waits for nothing.
    * A period of more than a hundred years is one of a hundred.
    */

@@ -21,6 +21,7 @@ import * as Migrations from "../src/Migrations.ts"
 import type { Input } from "../src/Operation.ts"
 import { type Outcome, Publisher } from "../src/Publisher.ts"
 import * as PublisherLedger from "../src/Publisher/Ledger.ts"
+import * as Purge from "../src/Purge.ts"
 import { Repository } from "../src/Repository.ts"
 import * as RepositorySql from "../src/Repository/Sql.ts"
 import { RetryPolicy } from "../src/RetryPolicy.ts"
@@ -115,6 +116,13 @@ export const repository = (world: World) =>
 
 export const verify = (world: World, options: Partial<Verify.Options> = {}) =>
   Effect.provide(Verify.verify({ ledger: world.ledger, ...options }), repository(world))
+
+/** Purges everything that was delivered. */
+export const purge = (world: World, options: Partial<Purge.Options> = {}) =>
+  Effect.provide(
+    Purge.purge({ olderThan: 0, keyFile: `${world.ledger}.key`, ledger: world.ledger, ...options }),
+    repository(world)
+  )
 
 /** Runs statements that no program of ours would. */
 export const sql = (world: World, statement: string, ...params: ReadonlyArray<unknown>) =>
