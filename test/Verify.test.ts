@@ -1,3 +1,4 @@
+import * as NodeContext from "@effect/platform-node/NodeContext"
 import { assert, describe, layer } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -7,6 +8,7 @@ import * as Layer from "effect/Layer"
 import * as LogLevel from "effect/LogLevel"
 import * as Logger from "effect/Logger"
 import { spawn } from "node:child_process"
+import * as crypto from "node:crypto"
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
@@ -21,6 +23,7 @@ import * as Trustlog from "../src/Trustlog.ts"
 import * as Verify from "../src/Verify.ts"
 import * as keys from "../src/internal/ledger/key.ts"
 import * as note from "../src/internal/note.ts"
+import * as purges from "../src/internal/purge.ts"
 import * as tiles from "../src/internal/tiles.ts"
 import { bundle } from "./Program.ts"
 import * as worlds from "./verified.ts"
@@ -32,6 +35,8 @@ class Worlds extends Context.Tag("test/Worlds")<Worlds, {
   readonly settled: World
   /** Something is in every state. */
   readonly unsettled: World
+  /** The unsettled one, and what is delivered in it was purged. */
+  readonly purged: World
 }>() {}
 
 const quiet = Logger.minimumLogLevel(LogLevel.Error)
@@ -43,12 +48,15 @@ const made = Layer.scoped(
     yield* worlds.makeSettled(settled)
     const unsettled = yield* worlds.copyOf(settled)
     yield* worlds.makeUnsettled(unsettled)
-    return { settled, unsettled }
+    const purged = yield* worlds.copyOf(unsettled)
+    yield* worlds.purge(purged)
+    return { settled, unsettled, purged }
   }).pipe(Effect.provide(quiet))
 )
 
 const settled = Effect.flatMap(Worlds, (all) => worlds.copyOf(all.settled))
 const unsettled = Effect.flatMap(Worlds, (all) => worlds.copyOf(all.unsettled))
+const purged = Effect.flatMap(Worlds, (all) => worlds.copyOf(all.purged))
 
 /** The whole report, for a failing test to show. */
 const told = (report: Verify.Report) => JSON.stringify(report, undefined, 2)
@@ -380,6 +388,196 @@ const receiptCases: ReadonlyArray<Case> = [
     what: "a lane is added that cannot be",
     tamper: statement("INSERT INTO trustlog_cursor (name, updated_at) VALUES ('lane/x', '')"),
     names: ["lane/x"]
+  }
+]
+
+/** Signs the purge of a receipt with a key. */
+const signPurge = (world: World, where: string, key: keys.Key, more: Partial<purges.Statement> = {}) =>
+  Effect.gen(function*() {
+    const [row] = yield* sql(
+      world,
+      `SELECT lane, sequence, root, coalesce(purged_at, '2026-11-23T14:50:42.000000Z') AS at FROM trustlog_receipt
+        WHERE ${where}`
+    )
+    const purgedAt = String(row?.["at"])
+    const statement = {
+      lane: String(row?.["lane"]),
+      sequence: Number(row?.["sequence"]),
+      root: String(row?.["root"]),
+      purgedAt
+    }
+    yield* sql(
+      world,
+      `UPDATE trustlog_receipt SET purged_at = ?, purge_signature = ? WHERE ${where}`,
+      purgedAt,
+      purges.signWith(key)({ ...statement, ...more })
+    )
+  })
+
+const keyOf = (world: World) => Effect.provide(keys.load(`${world.ledger}.key`), NodeContext.layer)
+
+/** The first two receipts of a lane, whose purges are taken for each other's. */
+const swapPurges: Tampering = (world) =>
+  Effect.gen(function*() {
+    const [first, second] = yield* sql(
+      world,
+      "SELECT purged_at, purge_signature FROM trustlog_receipt WHERE lane = 'operation' AND sequence <= 2 ORDER BY sequence"
+    )
+    for (const [sequence, row] of [[1, second], [2, first]] as const) {
+      yield* sql(
+        world,
+        "UPDATE trustlog_receipt SET purged_at = ?, purge_signature = ? WHERE lane = 'operation' AND sequence = ?",
+        row?.["purged_at"],
+        row?.["purge_signature"],
+        sequence
+      )
+    }
+  })
+
+/** What became of receipts after their rows were purged. */
+const purgedCases: ReadonlyArray<Case> = [
+  ...([
+    ["purged_at", "NULL"],
+    ["purged_at", "'2026-11-23T14:50:42.000000Z'"],
+    ["purged_at", "purged_at || char(0)"],
+    ["purged_at", "CAST(X'ff' AS TEXT)"],
+    ["purged_at", "CAST(purged_at AS BLOB)"],
+    ["purged_at", "''"],
+    ["purged_at", "1"],
+    ["purge_signature", "NULL"],
+    ["purge_signature", "''"],
+    ["purge_signature", "'signed'"],
+    ["purge_signature", "purge_signature || ' '"],
+    ["purge_signature", "substr(purge_signature, 1, 88)"],
+    ["purge_signature", "replace(purge_signature, 'A', 'B') || 'A'"],
+    ["purge_signature", "lower(purge_signature)"],
+    ["purge_signature", "CAST(purge_signature AS BLOB)"],
+    ["purge_signature", "printf('%s', zeroblob(68))"]
+  ] as const).map(([column, value]): Case => ({
+    what: `${column} of a purged receipt becomes ${value}`,
+    tamper: statement(`UPDATE trustlog_receipt SET ${column} = ${value} WHERE ${middle}`),
+    names: ["receipt/operation/2", uuid(101)]
+  })),
+  {
+    what: "a purged receipt says no more that it was",
+    tamper: statement(`UPDATE trustlog_receipt SET purged_at = NULL, purge_signature = NULL WHERE ${middle}`),
+    names: [uuid(101), uuid(200)]
+  },
+  {
+    what: "the purges of two receipts change places",
+    tamper: swapPurges,
+    names: ["receipt/operation/1", "receipt/operation/2"]
+  },
+  {
+    what: "a purge is signed with another key",
+    tamper: (world) => Effect.flatMap(keys.generate, (key) => signPurge(world, middle, key)),
+    names: ["receipt/operation/2", uuid(101)]
+  },
+  ...([
+    ["lane", { lane: "record" }],
+    ["sequence", { sequence: 1 }],
+    ["root", { root: "00".repeat(32) }],
+    ["purgedAt", { purgedAt: "2026-11-23T14:50:42.000000Z" }]
+  ] as const).map(([what, more]): Case => ({
+    what: `the signature of a purge is over another ${what}`,
+    tamper: (world) => Effect.flatMap(keyOf(world), (key) => signPurge(world, middle, key, more)),
+    names: ["receipt/operation/2"]
+  })),
+  ...["purged_at", "purge_signature"].map((column): Case => ({
+    what: `a receipt that is purged no more keeps its ${column}`,
+    tamper: (world) =>
+      Effect.gen(function*() {
+        const other = column === "purged_at" ? "purge_signature" : "purged_at"
+        yield* sql(world, `UPDATE trustlog_receipt SET ${other} = NULL`)
+      }),
+    names: ["receipt/operation/1", "receipt/operation/2", uuid(1)]
+  })),
+  ...([
+    ["first_position", "first_position + 1"],
+    ["last_position", "last_position + 1"],
+    ["count", "count + 1"],
+    ["root", zeros],
+    ["leaves", "substr(leaves, 1, length(leaves) - 60)"],
+    ["leaves", "X''"],
+    ["leaves", "'text'"],
+    ["topic", "'other'"],
+    ["previous", zeros],
+    ["ledger_size", "NULL"],
+    ["delivered_at", "'2026-11-23T14:50:42.000000Z'"]
+  ] as const).map(([column, value]): Case => ({
+    what: `${column} of a purged receipt becomes ${value}`,
+    tamper: statement(`UPDATE trustlog_receipt SET ${column} = ${value} WHERE ${middle}`),
+    names: ["receipt/operation/2"]
+  })),
+  ...[17, 49, 52].map((offset): Case => ({
+    what: `byte ${offset} of a purged receipt's leaves changes`,
+    tamper: (world) =>
+      Effect.flatMap(sql(world, `SELECT leaves FROM trustlog_receipt WHERE ${middle}`), ([row]) => {
+        const leaves = row?.["leaves"]
+        if (!(leaves instanceof Uint8Array)) return Effect.dieMessage("no leaves")
+        const changed = leaves.map((byte, i) => i === offset ? byte ^ 1 : byte)
+        return sql(world, `UPDATE trustlog_receipt SET leaves = ? WHERE ${middle}`, changed)
+      }),
+    names: ["receipt/operation/2"]
+  })),
+  {
+    what: "a purged receipt is deleted",
+    tamper: statement(`DELETE FROM trustlog_receipt WHERE ${middle}`),
+    names: ["receipt/operation/2", uuid(101)]
+  },
+  {
+    what: "the row of a purged operation is there",
+    tamper: statement(
+      `INSERT INTO operation (position, id, kind, lane, occurred_at, actor, action, target)
+        SELECT first_position, ?, 'operation', 'operation', '2026-11-23T14:50:42.000000Z', 'a', 'a', 'a'
+        FROM trustlog_receipt WHERE ${middle}`,
+      uuid(101)
+    ),
+    names: [uuid(101)]
+  },
+  {
+    what: "a purged operation is pending",
+    tamper: statement(
+      `INSERT INTO trustlog_pending (lane, position) SELECT lane, first_position FROM trustlog_receipt WHERE ${middle}`
+    ),
+    names: ["pending/122"]
+  },
+  {
+    what: "the entry of a purged operation changes",
+    tamper: (world) =>
+      Effect.promise(async () => {
+        const file = path.join(world.ledger, "tile/entries/000")
+        const bytes = await fs.readFile(file)
+        await fs.writeFile(file, Buffer.from(bytes.toString("latin1").replace("file/5\"", "file/6\""), "latin1"))
+      }),
+    names: ["tile/entries/000", uuid(5)]
+  },
+  {
+    what: "the ledger is gone, after a purge",
+    tamper: (world) => Effect.promise(() => fs.rm(world.ledger, { recursive: true })),
+    names: ["checkpoint", "key"]
+  }
+]
+
+/** Purges by hand, of somebody who has no key. */
+const unsignedCases: ReadonlyArray<Case> = [
+  {
+    what: "rows are deleted and their receipt says that they were purged",
+    tamper: both(
+      statement("DELETE FROM operation WHERE id = ?", uuid(101)),
+      statement(`UPDATE trustlog_receipt SET purged_at = delivered_at WHERE ${middle}`)
+    ),
+    names: ["receipt/operation/2", uuid(101)]
+  },
+  {
+    what: "a receipt whose rows are all there says that they were purged",
+    tamper: statement(`UPDATE trustlog_receipt SET purged_at = delivered_at WHERE ${middle}`),
+    names: ["receipt/operation/2"]
+  },
+  {
+    what: "a receipt whose rows are all there says so under the key's own signature",
+    tamper: (world) => Effect.flatMap(keyOf(world), (key) => signPurge(world, middle, key)),
+    names: [uuid(101)]
   }
 ]
 
@@ -868,13 +1066,16 @@ const restoredCases = [
 ]
 
 layer(made, { excludeTestServices: true })("Verify", (it) => {
-  const cases = (name: string, world: typeof settled, all: ReadonlyArray<Case>) =>
+  const cases = (name: string, world: typeof settled, all: ReadonlyArray<Case>, isPurged = false) =>
     describe(name, () => {
       for (const { names, tamper, what } of all) {
-        it.scoped(`${what}: tampered, and named`, () =>
+        it.scoped(`${what}: tampered, and named${isPurged ? ", also after a purge" : ""}`, () =>
           Effect.gen(function*() {
             const copy = yield* world
             yield* tamper(copy)
+            assertNamed(yield* verify(copy), names)
+            if (!isPurged) return
+            yield* worlds.purge(copy)
             assertNamed(yield* verify(copy), names)
           }))
       }
@@ -911,17 +1112,56 @@ layer(made, { excludeTestServices: true })("Verify", (it) => {
       )
     }))
 
+  it.scoped("what was purged is accounted for by its receipts", () =>
+    Effect.gen(function*() {
+      const report = yield* verify(yield* purged)
+      assert.deepInclude(
+        report,
+        { verdict: "incomplete", operations: 10, delivered: 0, purged: 367, pending: 4, retrying: 2, dead: 2 },
+        told(report)
+      )
+    }))
+
+  it.scoped("without a ledger, purges are checked with the key, or its public half", () =>
+    Effect.gen(function*() {
+      const world = yield* purged
+      const keyFile = `${world.ledger}.key`
+      const publicFile = path.join(world.directory, "public.pem")
+      const withKey = (keyFile?: string) => verify(world, { ledger: undefined, keyFile })
+      const { privateKey } = yield* keyOf(world)
+      yield* Effect.promise(() =>
+        fs.writeFile(publicFile, crypto.createPublicKey(privateKey).export({ format: "pem", type: "spki" }))
+      )
+      for (const file of [keyFile, publicFile]) {
+        const report = yield* withKey(file)
+        assert.deepInclude(report, { verdict: "incomplete", purged: 367, ledgerSize: null }, told(report))
+      }
+      for (const file of [undefined, path.join(world.directory, "none.key")]) {
+        const report = yield* withKey(file)
+        assertNamed(report, ["key"])
+        assert.deepInclude(report, { alteredTotal: 1, missingTotal: 0 })
+      }
+      yield* Effect.provide(Ledger.makeKey(`${keyFile}.other`), NodeContext.layer)
+      assertNamed(yield* withKey(`${keyFile}.other`), ["receipt/operation/1", uuid(1)])
+      yield* Effect.promise(() => fs.writeFile(publicFile, "no key"))
+      assert.deepInclude(yield* Effect.flip(withKey(publicFile)), { _tag: "LedgerError", reason: "corrupt" })
+      // A ledger names its own key, whatever else is given.
+      assert.deepInclude(yield* verify(world, { keyFile: publicFile }), { verdict: "incomplete", purged: 367 })
+    }))
+
   it.scoped("the neighbour in the same ledger is complete as well", () =>
     Effect.gen(function*() {
       const report = yield* verify(worlds.neighbourOf(yield* settled))
       assert.deepInclude(report, { verdict: "complete", operations: 10, delivered: 10, ledgerSize: 380 }, told(report))
     }))
 
-  cases("a row", unsettled, rowCases)
-  cases("a receipt", unsettled, receiptCases)
+  cases("a row", unsettled, rowCases, true)
+  cases("a receipt", unsettled, receiptCases, true)
+  cases("a receipt, after its purge", purged, purgedCases)
+  cases("a purge without the key", unsettled, unsignedCases, true)
   cases("the ledger's files", settled, ledgerCases)
   cases("the ledger, by its own key", unsettled, signedCases)
-  cases("row and receipts together", unsettled, forgedCases)
+  cases("row and receipts together", unsettled, forgedCases, true)
 
   describe("an older copy brings back", () => {
     for (const { names, tamper, what } of restoredCases) {
