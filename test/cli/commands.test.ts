@@ -277,6 +277,54 @@ describe("the command line", () => {
       assert.match(stdout, /^verdict: TAMPERED/m)
     }))
 
+  it.scopedLive("purges what was delivered long ago, and tells what it left", () =>
+    Effect.gen(function*() {
+      const cli = yield* makeSandbox
+      yield* cli.run(["init"])
+      yield* cli.run(["append"], { stdin: lines(0, 30) })
+      yield* cli.run(["drain"])
+      yield* cli.run(["append"], { stdin: lines(30, 60) })
+      yield* cli.run(["drain"])
+      yield* cli.run(["append"], { stdin: lines(60, 63) })
+      yield* cli.run(["append", "--strategy", "DbOnly"], { stdin: lines(63, 64) })
+      assert.deepStrictEqual(yield* cli.json(0, ["purge", "--older-than", "90d"]), {
+        receipts: 0,
+        operations: 0,
+        skipped: []
+      })
+      assert.strictEqual((yield* cli.run(["purge", "--older-than", "999999999d"])).stdout, "nothing is that old\n")
+      yield* cli.sql(`UPDATE operation SET actor = 'mallory' WHERE id = '${uuid(31)}'`)
+      const skipped = [{
+        receipt: "receipt/operation/2",
+        reason: `operation ${uuid(31)}: no longer matches its content hash`
+      }]
+      assert.deepStrictEqual(yield* cli.json(1, ["purge", "--older-than", "1ms"]), {
+        receipts: 3,
+        operations: 40,
+        skipped
+      })
+      const again = yield* cli.run(["purge", "--older-than", "1ms"])
+      assert.deepInclude(again, {
+        code: 1,
+        stdout: `skipped  receipt/operation/2: ${skipped[0]?.reason}\nnothing was purged\n` +
+          "1 receipt left as it was: `trustlog verify` tells more\n"
+      })
+      yield* cli.sql(`UPDATE operation SET actor = 'ann' WHERE id = '${uuid(31)}'`)
+      const last = yield* cli.run(["purge", "--older-than", "1ms"])
+      assert.deepInclude(last, { code: 0, stdout: "20 operations purged, of 1 receipt\n" })
+      const report = yield* cli.json(0, ["verify", "--allow-pending"])
+      assert.deepInclude(report, { verdict: "incomplete", operations: 4, delivered: 0, purged: 60, pending: 3 })
+      assert.match(
+        (yield* cli.run(["verify", "--allow-pending"])).stdout,
+        /^60 more were purged after their delivery$/m
+      )
+      assert.deepInclude(yield* cli.json(0, ["status"]), { delivered: 60, purged: 60, pending: 3 })
+      assert.match((yield* cli.run(["status"])).stdout, /^delivered +60 +60 of them purged$/m)
+      // Whoever clears the mark of a purge has not put the rows back.
+      yield* cli.sql("UPDATE trustlog_receipt SET purged_at = NULL, purge_signature = NULL WHERE lane = 'record'")
+      assert.deepInclude(yield* cli.json(1, ["verify", "--allow-pending"]), { verdict: "tampered", missingTotal: 20 })
+    }))
+
   it.scopedLive("tells its version, and helps with every command on standard output", () =>
     Effect.gen(function*() {
       const cli = yield* makeSandbox

@@ -45,6 +45,9 @@ describe("the command line, on failures", () => {
       yield* refuses(cli, 2, /unknown argument: 'b'/, ["append", "a", "b"])
       yield* refuses(cli, 2, /DbAndTrustlog, DbOnly/, ["append", "--strategy", "Sometimes"])
       yield* refuses(cli, 2, /--budget: "soon" is not accepted; write .*30s/, ["drain", "--budget", "soon"])
+      yield* refuses(cli, 2, /--older-than/, ["purge"])
+      yield* refuses(cli, 2, /--older-than: "90" is not accepted; write .*1d/, ["purge", "--older-than", "90"])
+      yield* refuses(cli, 2, /--older-than: "0d" is not accepted/, ["purge", "--older-than", "0d"])
       yield* refuses(cli, 2, /greater than 0/, ["dead-letters", "list", "--limit", "0"])
       yield* refuses(cli, 2, /ID/, ["promote"])
       assert.deepStrictEqual(yield* cli.list, [])
@@ -89,6 +92,7 @@ describe("the command line, on failures", () => {
           ["status"],
           ["dead-letters", "list"],
           ["promote", uuid(1)],
+          ["purge", "--older-than", "1d"],
           ["verify"]
         ],
         (args) => refuses(cli, 2, /there is no database trustlog\.db: run `trustlog init`/, args),
@@ -181,6 +185,28 @@ describe("the command line, on failures", () => {
       assert.deepInclude(yield* cli.json(0, ["verify"]), { verdict: "complete", ledgerSize: 10 })
     }))
 
+  it.scopedLive("purges nothing without the ledger and its own key", () =>
+    Effect.gen(function*() {
+      const cli = yield* makeSandbox
+      yield* cli.run(["init"])
+      yield* cli.run(["append"], { stdin: lines(0, 3) })
+      yield* cli.run(["drain"])
+      const purge = ["purge", "--older-than", "1ms"]
+      yield* refuses(cli, 2, /no signing key elsewhere\.key: .* TRUSTLOG_KEY_FILE/, purge, {
+        env: { TRUSTLOG_KEY_FILE: "elsewhere.key" }
+      })
+      yield* cli.run(["init"], { env: { TRUSTLOG_PUBLISHER_URL: "ledger:foreign" } })
+      yield* refuses(cli, 2, /foreign\.key: is not the key of the ledger/, purge, {
+        env: { TRUSTLOG_KEY_FILE: "foreign.key" }
+      })
+      yield* cli.write("broken.key", "-----BEGIN PRIVATE KEY-----\n")
+      yield* refuses(cli, 3, /is no private key/, purge, { env: { TRUSTLOG_KEY_FILE: "broken.key" } })
+      yield* refuses(cli, 2, /no ledger/, purge, {
+        env: { TRUSTLOG_PUBLISHER_URL: "ledger:nowhere", TRUSTLOG_KEY_FILE: "trustlog-ledger.key" }
+      })
+      assert.deepInclude(yield* cli.json(0, ["verify"]), { verdict: "complete", operations: 3, purged: 0 })
+    }))
+
   it.scopedLive("ends a run whose ledger is restored under it, and signs nothing over it", () =>
     Effect.gen(function*() {
       const cli = yield* makeSandbox
@@ -213,14 +239,15 @@ describe("the command line, on failures", () => {
          trustlog drain
          trustlog run
          trustlog promote ${uuid(1)}
+         trustlog purge --older-than 1d
          trustlog dead-letters export dead.jsonl
          trustlog status --json
          trustlog verify --allow-pending`
         )
         const codes = Array.from(stdout.matchAll(/^exit (\d+)$/gm), ([, code]) => Number(code))
-        assert.deepStrictEqual(codes, [3, 3, 3, 3, 3, 3, 3], stdout + stderr)
+        assert.deepStrictEqual(codes, [3, 3, 3, 3, 3, 3, 3, 3], stdout + stderr)
         // SQLite keeps an index of its log beside the database, which it makes anew even for readers.
-        assert.strictEqual(stderr.match(/no permission to write|read-only/g)?.length, 7)
+        assert.strictEqual(stderr.match(/no permission to write|read-only/g)?.length, 8)
         assert.deepInclude(yield* cli.json(0, ["drain"]), { delivered: 5 })
         assert.deepInclude(yield* cli.json(0, ["verify"]), { verdict: "complete", operations: 5 })
       })
@@ -239,10 +266,11 @@ describe("the command line, on failures", () => {
           cli,
           `mount --bind trustlog-ledger trustlog-ledger && mount -o remount,ro,bind trustlog-ledger || exit
          trustlog drain
-         trustlog verify --allow-pending`
+         trustlog verify --allow-pending
+         trustlog purge --older-than 1d`
         )
         const codes = Array.from(stdout.matchAll(/^exit (\d+)$/gm), ([, code]) => Number(code))
-        assert.deepStrictEqual(codes, [3, 0], stdout + stderr)
+        assert.deepStrictEqual(codes, [3, 0, 0], stdout + stderr)
         assert.match(stderr, /read-only|no permission to write/)
         assert.deepInclude(yield* cli.json(0, ["drain"]), { delivered: 5, dead: 0, retrying: 0 })
         assert.deepInclude(yield* cli.json(0, ["verify"]), { verdict: "complete", operations: 10 })

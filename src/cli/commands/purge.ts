@@ -42,9 +42,10 @@ const work = (olderThan: Purge.Options["olderThan"], json: boolean) =>
       operations === 0
         ? skipped.length === 0 ? "nothing is that old" : "nothing was purged"
         : `${Output.counted(operations, "operation")} purged, of ${Output.counted(receipts, "receipt")}`,
-      ...skipped.length === 0
-        ? []
-        : [`${Output.counted(skipped.length, "receipt")} left as they are: \`trustlog verify\` tells more`]
+      ...skipped.length === 0 ? [] : [
+        `${Output.counted(skipped.length, "receipt")} left as ${skipped.length === 1 ? "it was" : "they were"}: ` +
+        "`trustlog verify` tells more"
+      ]
     ])
     if (skipped.length > 0) return yield* new Found()
   })
