@@ -37,6 +37,18 @@ describe("note", () => {
     assert.strictEqual(note.format({ origin, root, size }), read.text)
   })
 
+  it("tells of a signature alone whose it is, and whether it is over the text", () => {
+    const other = makeSigner("trustlog.local/a")
+    const signature = note.signatureOf("text\n", verifier, privateKey)
+    assert.strictEqual(note.signatureProblem("text\n", verifier, signature), undefined)
+    assert.strictEqual(note.signatureProblem("text", verifier, signature), "does not verify")
+    assert.strictEqual(note.signatureProblem("text\n", other.verifier, signature), "is of another key")
+    assert.strictEqual(note.signatureProblem("text\n", { ...verifier, name: "b" }, signature), "is of another key")
+    for (const no of ["", "signed", `${signature} `, signature.slice(4), `${signature}AAAA`]) {
+      assert.strictEqual(note.signatureProblem("text\n", verifier, no), "is no signature")
+    }
+  })
+
   it("opens what it has signed", () => {
     assert.deepStrictEqual(note.openCheckpoint(bytes(signed), verifier), Either.right(checkpoint))
     assert.match(signed, /^trustlog\.local\/a\n70000\n[^\n]{44}\n\n— trustlog\.local\/a [^\n]{92}\n$/u)
