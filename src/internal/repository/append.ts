@@ -7,7 +7,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Envelope from "../../Envelope.ts"
-import { timestampOf } from "../../Operation.ts"
+import { type Lane, timestampOf } from "../../Operation.ts"
 import { type Appended, type Entry, maxBatch, type Repository, type Row } from "../../Repository.ts"
 import { DatabaseError, InvalidOperation, OperationConflict } from "../../TrustlogError.ts"
 import * as rows from "../rows.ts"
@@ -43,15 +43,14 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
         ]))
     )
 
-  /** Makes operations pending that were only stored. */
-  const insertPromotions = (positions: ReadonlyArray<number>) =>
+  /** Makes operations pending that were only stored. Plain rows: what is selected from `operation` may keep hosts waiting. */
+  const insertPromotions = (promoted: ReadonlyMap<number, Lane>) =>
     Effect.gen(function*() {
-      for (const chunk of Arr.chunksOf(positions, maxInsert.rows)) {
-        const which = dialect.isOneOf("o.position", chunk)
-        yield* sql`INSERT INTO ${promotion} (position, promoted_at) SELECT o.position, ${yield* now}
-          FROM ${operation} o WHERE ${which}`
-        yield* sql`INSERT INTO ${pending} (lane, position) SELECT o.lane, o.position
-          FROM ${operation} o WHERE ${which}`
+      const at = yield* now
+      const entries = Array.from(promoted, ([position, lane]) => ({ lane, position }))
+      for (const chunk of Arr.chunksOf(entries, maxInsert.rows)) {
+        yield* context.insert(promotion, chunk.map(({ position }) => ({ position, promoted_at: at })))
+        yield* context.insert(pending, chunk)
       }
     })
 
@@ -66,7 +65,7 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
     Effect.gen(function*() {
       if (entries.length === 0) return []
       const found = yield* existing(entries.map((entry) => entry.operation.id))
-      const promoted = new Set<number>()
+      const promoted = new Map<number, Lane>()
       const results: Array<Appended> = []
       for (const { lane, operation: { id }, operation: stated, strategy } of entries) {
         const row = found.get(id)
@@ -82,10 +81,10 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
         }
         const isPromotion = row.strategy === "DbOnly" && !row.isPromoted && strategy === "DbAndTrustlog" &&
           !promoted.has(row.position)
-        if (isPromotion) promoted.add(row.position)
+        if (isPromotion) promoted.set(row.position, lane)
         results.push({ id, position: row.position, outcome: isPromotion ? "promoted" : "duplicate" })
       }
-      yield* insertPromotions(Array.from(promoted))
+      yield* insertPromotions(promoted)
       return results
     })
 
@@ -167,16 +166,16 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
         "promoting operations",
         Effect.gen(function*() {
           const found = yield* existing(ids)
-          const promoted = new Set<number>()
+          const promoted = new Map<number, Lane>()
           const results = ids.map((id) => {
             const row = found.get(id)
             if (row === undefined) return { id, outcome: "unknown" as const }
             if (row.strategy !== "DbOnly") return { id, outcome: "notDbOnly" as const }
             if (row.isPromoted || promoted.has(row.position)) return { id, outcome: "alreadyPromoted" as const }
-            promoted.add(row.position)
+            promoted.set(row.position, row.lane)
             return { id, outcome: "promoted" as const }
           })
-          yield* insertPromotions(Array.from(promoted))
+          yield* insertPromotions(promoted)
           return results
         })
       ),
@@ -185,10 +184,10 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
       join(
         "promoting operations",
         Effect.gen(function*() {
-          const found = yield* sql<{ readonly position: number }>`SELECT o.position
+          const found = yield* sql<{ readonly position: number; readonly lane: string }>`SELECT o.position, o.lane
             FROM ${operation} o WHERE o.position >= ${from} AND o.position <= ${to} AND o.strategy = 'DbOnly'
               AND NOT EXISTS (SELECT 1 FROM ${promotion} m WHERE m.position = o.position)`
-          yield* insertPromotions(found.map((r) => Number(r.position)))
+          yield* insertPromotions(new Map(found.map((r) => [Number(r.position), rows.lane(r.lane)])))
           return found.length
         })
       )
