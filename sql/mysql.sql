@@ -67,7 +67,7 @@ CREATE TABLE IF NOT EXISTS {schema}`{prefix}trustlog_retry` (
   error            TEXT        NOT NULL,
   first_failed_at  DATETIME(6) NOT NULL,
   last_failed_at   DATETIME(6) NOT NULL,
-  KEY `{prefix}trustlog_retry_due` (state, next_attempt_at)
+  KEY `{prefix}trustlog_retry_due` (state, next_attempt_at, position)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS {schema}`{prefix}trustlog_receipt` (

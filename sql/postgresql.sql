@@ -73,7 +73,7 @@ CREATE TABLE {schema}"{prefix}trustlog_retry" (
   last_failed_at   timestamptz NOT NULL
 );
 
-CREATE INDEX "{prefix}trustlog_retry_due" ON {schema}"{prefix}trustlog_retry" (state, next_attempt_at);
+CREATE INDEX "{prefix}trustlog_retry_due" ON {schema}"{prefix}trustlog_retry" (state, next_attempt_at, position);
 
 CREATE TABLE {schema}"{prefix}trustlog_receipt" (
   lane             text        COLLATE "C" NOT NULL,

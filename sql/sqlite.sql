@@ -72,7 +72,7 @@ CREATE TABLE {prefix}trustlog_retry (
   last_failed_at   TEXT    NOT NULL
 );
 
-CREATE INDEX {prefix}trustlog_retry_due ON {prefix}trustlog_retry (state, next_attempt_at);
+CREATE INDEX {prefix}trustlog_retry_due ON {prefix}trustlog_retry (state, next_attempt_at, position);
 
 CREATE TABLE {prefix}trustlog_receipt (
   lane             TEXT    NOT NULL,

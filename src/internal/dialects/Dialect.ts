@@ -59,6 +59,8 @@ export interface Dialect {
   readonly worker: Bracket
   /** A transaction that sees one state and writes nothing. */
   readonly snapshot: Bracket
+  /** What a page is read in, where the planner must be kept from other ways than the index's; else in no transaction. */
+  readonly paging: Bracket | undefined
 
   /** After a SELECT of one table: its rows are locked until the transaction ends. */
   readonly forUpdate: Fragment

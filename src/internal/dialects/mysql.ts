@@ -174,6 +174,7 @@ export const make = (sql: SqlClient): Dialect => {
       ],
       end: []
     },
+    paging: undefined,
 
     forUpdate: sql.literal("FOR UPDATE"),
     forUpdateSkipLocked: sql.literal("FOR UPDATE SKIP LOCKED"),

@@ -48,6 +48,7 @@ export const make = (sql: SqlClient): Dialect => {
     host: immediate,
     worker: immediate,
     snapshot: { begin: ["BEGIN DEFERRED"], end: [] },
+    paging: undefined,
 
     // Whoever writes has the whole database, from the transaction's beginning to its end.
     forUpdate: sql.literal(""),

@@ -96,6 +96,12 @@ export const make = (
   const transact = <A, E, R>(doing: string, effect: Effect.Effect<A, E, R>) =>
     silent(again(typed(doing)(transaction.own(sql, dialect.worker, failure(doing))(effect))))
 
+  /** A worker's verb that reads a page. */
+  const page = <A, E, R>(doing: string, effect: Effect.Effect<A, E, R>) =>
+    dialect.paging === undefined
+      ? query(doing, effect)
+      : silent(typed(doing)(transaction.own(sql, dialect.paging, failure(doing))(effect)))
+
   /** A host's verb, in the host's transaction if there is one. */
   const join = <A, E, R>(doing: string, effect: Effect.Effect<A, E, R>) => {
     const joined = typed(doing)(transaction.joining(sql, dialect.host, failure(doing))(effect))
@@ -129,6 +135,7 @@ export const make = (
     failure,
     typed,
     query,
+    page,
     transact,
     join,
     hostTransaction: transaction.joining(client, dialect.host, failure("running the transaction")),

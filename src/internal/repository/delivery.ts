@@ -12,7 +12,7 @@ export const make = (context: Context, losses: Losses, receipts: Receipts): Pick
   Repository["Type"],
   "page" | "markInFlight" | "countLoss" | "settle" | "setBreaker" | "setPaused"
 > => {
-  const { cursor, dialect, fence, fencedUpdate, laneName, later, now, pending, query, retry, sql, transact } = context
+  const { cursor, dialect, fence, fencedUpdate, laneName, later, now, pending, retry, sql, transact } = context
   const pageColumns = row({ total: "b.total" })
 
   const insertRefused = (lane: string, refused: ReadonlyArray<Refusal>) =>
@@ -37,7 +37,7 @@ export const make = (context: Context, losses: Losses, receipts: Receipts): Pick
   return {
     // The bound stands on both sides of the join: a planner that does not carry it across reads the whole history.
     page: (lease, { after, limit, maxBytes }) =>
-      query(
+      context.page(
         `reading lane ${lease.lane}`,
         Effect.gen(function*() {
           const lane = yield* context.check(lease)
@@ -78,8 +78,15 @@ export const make = (context: Context, losses: Losses, receipts: Receipts): Pick
         Effect.gen(function*() {
           const lane = yield* fence(lease)
           const settled = [...settlement.delivered, ...settlement.refused].map((outcome) => outcome.position)
-          yield* sql`${dialect.deleteByKey(pending)}
-            WHERE t.lane = ${lease.lane} AND ${dialect.isOneOf("t.position", settled)}`
+          // Between its ends the lane holds little more than these, whatever way a planner without statistics goes.
+          const [first, last] = settled.reduce<readonly [number, number]>(
+            ([first, last], position) => [Math.min(first, position), Math.max(last, position)],
+            [Infinity, -Infinity]
+          )
+          if (settled.length > 0) {
+            yield* sql`${dialect.deleteByKey(pending)} WHERE t.lane = ${lease.lane}
+              AND t.position BETWEEN ${first} AND ${last} AND ${dialect.isOneOf("t.position", settled)}`
+          }
           yield* insertRefused(lease.lane, settlement.refused)
           const receipted = yield* receipts.write(lease.lane, lane.value, settlement)
           yield* sql`UPDATE ${cursor} SET ${receipted === undefined ? sql.literal("") : sql`${receipted},`}

@@ -19,8 +19,21 @@ export const make = (
   context: Context,
   losses: Losses
 ): Pick<Repository["Type"], "register" | "unregister" | "lanes" | "acquire" | "renew" | "release" | "lowerBound"> => {
-  const { cursor, dialect, ensureLane, fencedUpdate, laneName, laneRow, later, now, pending, query, sql, transact } =
-    context
+  const {
+    cursor,
+    dialect,
+    ensureLane,
+    fencedUpdate,
+    laneName,
+    laneRow,
+    later,
+    now,
+    page,
+    pending,
+    query,
+    sql,
+    transact
+  } = context
 
   /** The end of a lease that begins now. */
   const end = (timeToLive: Duration.Duration) => later(Duration.min(timeToLive, longest))
@@ -35,8 +48,9 @@ export const make = (
 
   const boundOf = (lane: string, otherwise: number) =>
     Effect.map(
-      sql<{ readonly first: number | null }>`SELECT min(position) AS first FROM ${pending} WHERE lane = ${lane}`,
-      ([found]) => found === undefined || found.first === null ? otherwise : Number(found.first) - 1
+      sql<{ readonly position: number }>`SELECT position FROM ${pending} WHERE lane = ${lane}
+        ORDER BY position ${context.limit(1)}`,
+      ([first]) => first === undefined ? otherwise : Number(first.position) - 1
     )
 
   return {
@@ -65,7 +79,7 @@ export const make = (
     unregister: (member) =>
       Effect.asVoid(query("leaving", sql`DELETE FROM ${cursor} WHERE name = ${memberName(member)}`)),
 
-    lanes: query(
+    lanes: page(
       "looking for lanes",
       Effect.gen(function*() {
         const found = yield* sql<{ readonly lane: string }>`${dialect.pendingLanes(context)}`
@@ -127,6 +141,6 @@ export const make = (
         () => Effect.void
       ),
 
-    lowerBound: (lease, otherwise) => query(`looking below lane ${lease.lane}'s cursor`, boundOf(lease.lane, otherwise))
+    lowerBound: (lease, otherwise) => page(`looking below lane ${lease.lane}'s cursor`, boundOf(lease.lane, otherwise))
   }
 }

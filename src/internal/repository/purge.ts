@@ -26,7 +26,7 @@ export const make = (
   context: Context,
   evidence: Repository["Type"]["evidence"]
 ): Pick<Repository["Type"], "purgeable" | "purge"> => {
-  const { cursor, dialect, laneName, limit, now, operation, promotion, query, receipt, sql, stream, transact } = context
+  const { cursor, dialect, laneName, limit, now, operation, page, promotion, receipt, sql, stream, transact } = context
 
   /** Receipts with whether they may be purged by their age. */
   const aged = (olderThan: Duration.Duration, which: Fragment) =>
@@ -132,7 +132,7 @@ export const make = (
 
   return {
     purgeable: ({ after, lane, limit: maxRows, olderThan }) =>
-      query(
+      page(
         "looking for receipts to purge",
         Effect.map(
           aged(olderThan, sql`lane = ${lane} AND sequence > ${after} ORDER BY sequence ${limit(maxRows)}`),

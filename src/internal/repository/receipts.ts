@@ -9,7 +9,7 @@ import type { Context } from "./context.ts"
 
 export type Receipts = ReturnType<typeof make>
 
-export const make = ({ dialect, insert, now, receipt, sql }: Context) => ({
+export const make = ({ dialect, insert, limit, now, receipt, sql }: Context) => ({
   /**
    * Writes the receipt of what was delivered, and returns what it changes in the lane's row: its head and its count. The
    * row is locked already, or two receipts could get one number.
@@ -23,7 +23,9 @@ export const make = ({ dialect, insert, now, receipt, sql }: Context) => ({
       if (batch.delivered.length === 0) return undefined
       const [last] = yield* dialect.select<{ readonly sequence: number | string | null; readonly now_at: string }>(
         { sequence: "l.sequence", now_at: "l.now_at" },
-        sql`FROM (SELECT (SELECT max(sequence) FROM ${receipt} WHERE lane = ${lane}) AS sequence,
+        sql`FROM (SELECT (SELECT sequence FROM ${receipt} WHERE lane = ${lane} ORDER BY sequence DESC ${
+          limit(1)
+        }) AS sequence,
           ${yield* now} AS now_at) l`
       )
       const sealed: Receipt.Receipt = {
