@@ -151,34 +151,84 @@ export type PurgeOutcome =
   /** Something about it, or about one of its rows, is not what was recorded: nothing was changed. */
   | { readonly _tag: "Refused"; readonly problem: string }
 
+/** So many pending rows, retries and dead letters each are counted one by one. */
+export const maxCounted = 100_000
+
 /** A lane as operators see it. */
 export interface LaneStats {
   readonly lane: Lane
   readonly position: number
+  /** Rows that are pending, late ones below the cursor included. */
   readonly pending: number
-  /** Age of its oldest pending row; 0 without one. */
+  /** Whether `pending` is an estimate: see `Stats.isEstimate`. */
+  readonly isEstimate: boolean
+  /**
+   * Age of its pending row with the lowest position, since it was recorded; 0 without one. A row with a higher position
+   * may be a little older: it took its position before its transaction committed.
+   */
   readonly lagSeconds: number
+  /** How many positions that row is behind the newest operation of all lanes; 0 without one. */
+  readonly lagPositions: number
   readonly owner: string | null
   readonly delivered: number
+  /** Rows that were found behind the cursor so far: committed late, promoted or replayed. */
   readonly late: number
   readonly breaker: Breaker
   readonly paused: boolean
 }
 
-/** What the operator asks. */
+/**
+ * What keeps PostgreSQL from removing dead rows, our delivered pending rows among them: the oldest transaction that might
+ * still see them. What the asking user may not see (without `pg_read_all_stats`) is `null`, and so is what there is not.
+ */
+export interface Horizon {
+  /** A connection (`backend`), a prepared transaction, or a replication slot. */
+  readonly kind: "backend" | "prepared" | "replicationSlot"
+  /** How long its transaction has been open, or prepared. PostgreSQL does not know it of a replication slot. */
+  readonly ageSeconds: number | null
+  /** How many transactions have begun since. */
+  readonly ageTransactions: number
+  readonly pid: number | null
+  /** The prepared transaction's or the slot's. */
+  readonly name: string | null
+  readonly user: string | null
+  readonly application: string | null
+  /** The connection's, such as `idle in transaction`; a slot is `active` or `inactive`. */
+  readonly state: string | null
+  /** When the transaction began, or was prepared. */
+  readonly since: string | null
+}
+
+/** What the operator asks. However much waits, about 100,000 entries of each table are read, and some of each lane. */
 export interface Stats {
+  /** Everything that is not in the log yet: pending, retrying and dead. Others call it un-attested. */
+  readonly undelivered: number
   readonly pending: number
+  /**
+   * Whether `pending` is an estimate, and so `undelivered`: more than 100,000 rows are pending. It is made from how dense
+   * the lanes' rows are at many places between their oldest and their newest.
+   */
+  readonly isEstimate: boolean
+  /** The oldest of the lanes' `lagSeconds`. */
   readonly oldestPendingSeconds: number
+  /** Counted up to `maxCounted`. */
   readonly retrying: number
+  /** Counted up to `maxCounted`. */
   readonly dead: number
+  /** Whether there are more than 100,000 retries or dead letters, which are counted no further. */
+  readonly isCapped: boolean
   /** Operations settled by either worker. */
   readonly delivered: number
+  /** Rows that were found behind a cursor so far, over all lanes. */
+  readonly late: number
   /** Operations that were taken out of the database after their delivery. */
   readonly purged: number
   /** The worst of the lanes. */
   readonly breaker: Breaker
   /** Whether any lane is paused. */
   readonly paused: boolean
+  /** On PostgreSQL, what holds back the removal of dead rows, if anything does; elsewhere `null`. */
+  readonly horizon: Horizon | null
   readonly lanes: ReadonlyArray<LaneStats>
 }
 
@@ -365,6 +415,7 @@ export class Repository extends Context.Tag("effect-trustlog/Repository")<Reposi
     }
   ) => Effect.Effect<PurgeOutcome, DatabaseError>
 
+  /** Counts, in one state of the database. */
   readonly stats: Effect.Effect<Stats, DatabaseError>
 
   /** What `verify` reads. All of it sees one state of the database inside `snapshot`. */

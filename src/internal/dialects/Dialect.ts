@@ -8,6 +8,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import type { Fragment } from "@effect/sql/Statement"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import type { Horizon } from "../../Repository.ts"
 import type { DatabaseReason } from "../../TrustlogError.ts"
 import type { Migration } from "../migrations.generated.ts"
 import type { NewRow } from "../rows.ts"
@@ -31,6 +32,19 @@ export interface Bracket {
   readonly begin: ReadonlyArray<string>
   /** Said when it has ended, however that was. */
   readonly end: ReadonlyArray<string>
+}
+
+/** The columns of `horizon`. */
+export interface HorizonRow {
+  readonly kind: Horizon["kind"]
+  readonly age_seconds: number | string | null
+  readonly age_transactions: number | string
+  readonly pid: number | null
+  readonly name: string | null
+  readonly user_name: string | null
+  readonly application: string | null
+  readonly state: string | null
+  readonly since: string | null
 }
 
 export interface Dialect {
@@ -104,6 +118,11 @@ export interface Dialect {
   /** Whether `insertOperations` of one row is one statement, and so needs no transaction around it. */
   readonly appendsAtOnce: boolean
 
+  /**
+   * Runs an effect in the ambient transaction so that rows which a query wants in the order of an index are read from
+   * there, as far as its limit goes, and not sorted.
+   */
+  readonly inOrder: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | SqlError, R>
   /** How many rows the next INSERT holds, of so many with so many columns. */
   readonly insertSize: (rows: number, columns: number) => number
   /** After an INSERT into `trustlog_cursor`: a name that is there keeps its row, or has it changed. */
@@ -125,6 +144,12 @@ export interface Dialect {
   }
   /** Tells other processes something, over a channel that a `Listener` listens to; `undefined` where there is no way. */
   readonly notify: ((channel: string, payload: string) => Fragment) | undefined
+
+  /**
+   * What holds back the removal of dead rows, as one row of `HorizonRow` or none; `undefined` where nothing is known of
+   * such a thing.
+   */
+  readonly horizon: Fragment | undefined
 
   /** What went wrong, whichever driver says so. */
   readonly classify: (cause: unknown) => DatabaseReason

@@ -198,6 +198,7 @@ export const make = (sql: SqlClient): Dialect => {
     insertOperations,
     appendsAtOnce: false,
 
+    inOrder: (effect) => effect,
     insertSize,
     onRepeatedName: (set) => sql`ON DUPLICATE KEY UPDATE ${set ?? sql.literal("name = name")}`,
     deleteByKey: (table) => sql`DELETE t FROM ${table} t FORCE INDEX (PRIMARY)`,
@@ -213,6 +214,7 @@ export const make = (sql: SqlClient): Dialect => {
           (SELECT position FROM ${pending} ORDER BY lane, position LIMIT 1) AS waiting`
     },
     notify: undefined,
+    horizon: undefined,
 
     classify,
     isCollision,

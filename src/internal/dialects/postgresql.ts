@@ -63,6 +63,31 @@ const inOrder = "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off;
 /** A process that hangs, or that waits, in the middle of a transaction keeps nobody out for longer than a lease lasts. */
 const impatience = "SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL lock_timeout = '5s'"
 
+/**
+ * What PostgreSQL itself goes by when it removes dead rows of an ordinary table: snapshots and transactions of this
+ * database, and of standbys, which belong to none (not those of a VACUUM, which does not hold back others); prepared
+ * transactions of this database; slots with an `xmin` (`catalog_xmin` holds back the system's own tables only). The user
+ * who asks sees of other people's connections at least who they are, and how old their transactions are in transactions.
+ */
+const horizon = `SELECT h.kind, EXTRACT(EPOCH FROM (clock_timestamp() - h.began)) AS age_seconds, h.age_transactions,
+    h.pid, h.name, h.user_name, h.application, h.state, ${timeText("h.began")} AS since
+  FROM (
+    SELECT 'backend' AS kind, a.xact_start AS began, GREATEST(age(a.backend_xid), age(a.backend_xmin)) AS age_transactions,
+      a.pid, NULL AS name, a.usename::text AS user_name, NULLIF(a.application_name, '') AS application, a.state
+    FROM pg_stat_activity a
+    WHERE a.pid <> pg_backend_pid() AND (a.backend_xid IS NOT NULL OR a.backend_xmin IS NOT NULL)
+      AND (a.datname = current_database() OR a.datid IS NULL OR a.datid = 0)
+      AND a.pid NOT IN (SELECT v.pid FROM pg_stat_progress_vacuum v)
+    UNION ALL
+    SELECT 'prepared', p.prepared, age(p.transaction), NULL, p.gid, p.owner::text, NULL, NULL
+    FROM pg_prepared_xacts p WHERE p.database = current_database()
+    UNION ALL
+    SELECT 'replicationSlot', NULL, age(s.xmin), s.active_pid, s.slot_name::text, NULL, NULL,
+      CASE WHEN s.active THEN 'active' ELSE 'inactive' END
+    FROM pg_replication_slots s WHERE s.xmin IS NOT NULL
+  ) h
+  ORDER BY h.age_transactions DESC, h.began NULLS LAST LIMIT 1`
+
 export const make = (sql: SqlClient): Dialect => {
   const isAny = (type: string) => (column: string, values: ReadonlyArray<string | number>) =>
     sql`${sql.literal(column)} = ANY (${array(values)}::${sql.literal(type)}[])`
@@ -130,6 +155,16 @@ export const make = (sql: SqlClient): Dialect => {
       ),
     appendsAtOnce: true,
 
+    // A planner whose statistics are older than a backlog believes that there is little to sort, and reads all of it.
+    inOrder: (effect) =>
+      Effect.gen(function*() {
+        const set = (value: string) => sql`SELECT set_config('enable_sort', ${value}, true)`
+        const [before] = yield* sql<{ readonly value: string }>`SELECT current_setting('enable_sort') AS value`
+        yield* set("off")
+        const result = yield* effect
+        yield* set(before?.value ?? "on")
+        return result
+      }),
     insertSize: (rows, columns) => Math.min(rows, Math.floor(60_000 / columns)),
     onRepeatedName: (set) =>
       set === undefined ? sql`ON CONFLICT (name) DO NOTHING` : sql`ON CONFLICT (name) DO UPDATE SET ${set}`,
@@ -154,6 +189,8 @@ export const make = (sql: SqlClient): Dialect => {
     // polls that follow a hint, by a notification, or by the next scan.
     watch: { every: "250 millis", signature: ({ operation }) => sql`SELECT max(position) AS newest FROM ${operation}` },
     notify: (channel, payload) => sql`SELECT pg_notify(${channel}, ${payload})`,
+
+    horizon: sql.literal(horizon),
 
     classify,
     isCollision,

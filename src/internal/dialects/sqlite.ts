@@ -99,6 +99,7 @@ export const make = (sql: SqlClient): Dialect => {
       }),
     appendsAtOnce: false,
 
+    inOrder: (effect) => effect,
     insertSize,
     onRepeatedName: (set) =>
       set === undefined ? sql`ON CONFLICT (name) DO NOTHING` : sql`ON CONFLICT (name) DO UPDATE SET ${set}`,
@@ -114,6 +115,7 @@ export const make = (sql: SqlClient): Dialect => {
     // It changes when another connection has written, and is read without looking at any table.
     watch: { every: "20 millis", signature: () => sql`PRAGMA data_version` },
     notify: undefined,
+    horizon: undefined,
 
     classify,
     isCollision: () => false,

@@ -2,9 +2,11 @@
  * What the operator asks.
  */
 import * as Effect from "effect/Effect"
-import type { Breaker, LaneStats, Repository } from "../../Repository.ts"
+import { type Breaker, type Horizon, type LaneStats, maxCounted, type Repository } from "../../Repository.ts"
+import type { HorizonRow } from "../dialects/Dialect.ts"
 import * as rows from "../rows.ts"
 import type { Context } from "./context.ts"
+import * as pendingRows from "./pendingRows.ts"
 import { purgeName } from "./purge.ts"
 
 interface LaneStatsRow {
@@ -19,8 +21,47 @@ interface LaneStatsRow {
 
 const severity: Record<Breaker, number> = { closed: 0, "half-open": 1, open: 2 }
 
+/** A lane that nobody has taken yet has no row. */
+const untouched = (lane: string): LaneStatsRow => ({
+  lane,
+  position: 0,
+  owner: null,
+  delivered: 0,
+  late: 0,
+  breaker: "closed",
+  paused: 0
+})
+
+const horizonOf = (row: HorizonRow | undefined): Horizon | null =>
+  row === undefined ? null : {
+    kind: row.kind,
+    ageSeconds: row.age_seconds === null ? null : Math.max(0, Number(row.age_seconds)),
+    ageTransactions: Number(row.age_transactions),
+    pid: row.pid,
+    name: row.name,
+    user: row.user_name,
+    application: row.application,
+    state: row.state,
+    since: row.since
+  }
+
 export const make = (context: Context): Pick<Repository["Type"], "stats"> => {
-  const { cursor, dialect, now, operation, pending, query, retry, snapshot, sql } = context
+  const { cursor, dialect, limit, now, operation, query, retry, snapshot, sql } = context
+
+  /** How many retries are in a state, up to one more than are counted. */
+  const inState = (state: string) =>
+    Effect.map(
+      sql<{ readonly total: number }>`SELECT count(*) AS total FROM (
+          SELECT r.position FROM ${retry} r WHERE r.state = ${state}
+          ORDER BY r.next_attempt_at ${limit(maxCounted + 1)}
+        ) s`,
+      ([found]) => Number(found?.total ?? 0)
+    )
+
+  const horizon = dialect.horizon === undefined
+    ? Effect.succeed(null)
+    : Effect.map(sql<HorizonRow>`${dialect.horizon}`, ([row]) => horizonOf(row))
+
   return {
     stats: query(
       "counting",
@@ -29,46 +70,61 @@ export const make = (context: Context): Pick<Repository["Type"], "stats"> => {
         const known = yield* sql<LaneStatsRow>`SELECT substr(name, 6) AS lane, position,
             CASE WHEN lease_until > ${at} THEN owner END AS owner, delivered, late, breaker, paused
           FROM ${cursor} WHERE name LIKE 'lane/%' ORDER BY name`
-        const waiting = new Map(
-          (yield* sql<{ readonly lane: string; readonly pending: number; readonly age: number | null }>`SELECT
-              w.lane, w.pending, (SELECT ${dialect.seconds(sql`o.recorded_at`, at)} FROM ${operation} o
-                WHERE o.position = w.oldest) AS age
-            FROM (SELECT lane, count(*) AS pending, min(position) AS oldest FROM ${pending} GROUP BY lane) w`).map(
-            (r) => [r.lane, { pending: Number(r.pending), lag: Math.max(0, Number(r.age ?? 0)) }]
-          )
-        )
-        const unowned = Array.from(waiting.keys()).filter((lane) => !known.some((row) => row.lane === lane)).map((
-          lane
-        ): LaneStatsRow => ({ lane, position: 0, owner: null, delivered: 0, late: 0, breaker: "closed", paused: 0 }))
-        const lanes = [...known, ...unowned].map((row): LaneStats => ({
-          lane: rows.lane(row.lane),
-          position: Number(row.position),
-          pending: waiting.get(row.lane)?.pending ?? 0,
-          lagSeconds: waiting.get(row.lane)?.lag ?? 0,
-          owner: row.owner,
-          delivered: Number(row.delivered),
-          late: Number(row.late),
-          breaker: row.breaker,
-          paused: Number(row.paused) === 1
+        const names = new Set(known.map(({ lane }) => lane))
+        const found = yield* sql<{ readonly lane: string }>`${dialect.pendingLanes(context)}`
+        const all = [...known, ...found.filter(({ lane }) => !names.has(lane)).map(({ lane }) => untouched(lane))]
+        const { died, tallies, waiting } = yield* dialect.inOrder(Effect.all({
+          tallies: pendingRows.count(context, all.map(({ lane }) => lane)),
+          waiting: inState("waiting"),
+          died: inState("dead")
         }))
-        const states = new Map(
-          (yield* sql<{ readonly state: string; readonly total: number }>`SELECT state, count(*) AS total
-            FROM ${retry} GROUP BY state`).map((r) => [r.state, Number(r.total)])
+        const oldest = Array.from(tallies.values(), ({ first }) => first)
+        const ages = new Map(
+          oldest.length === 0 ? [] : (yield* sql<
+            { readonly position: number; readonly age: number | null }
+          >`SELECT o.position, ${dialect.seconds(sql`o.recorded_at`, at)} AS age FROM ${operation} o
+              WHERE ${dialect.isOneOf("o.position", oldest)}`).map((r) => [Number(r.position), Number(r.age ?? 0)])
         )
+        const [newest] = yield* sql<{ readonly position: number | null }>`SELECT max(position) AS position
+          FROM ${operation}`
+        const lanes = all.map((row): LaneStats => {
+          const tally = tallies.get(row.lane)
+          return {
+            lane: rows.lane(row.lane),
+            position: Number(row.position),
+            pending: tally?.pending ?? 0,
+            isEstimate: tally?.isEstimate ?? false,
+            lagSeconds: tally === undefined ? 0 : Math.max(0, ages.get(tally.first) ?? 0),
+            lagPositions: tally === undefined ? 0 : Math.max(0, Number(newest?.position ?? 0) - tally.first),
+            owner: row.owner,
+            delivered: Number(row.delivered),
+            late: Number(row.late),
+            breaker: row.breaker,
+            paused: Number(row.paused) === 1
+          }
+        })
+        const pending = lanes.reduce((sum, lane) => sum + lane.pending, 0)
+        const retrying = Math.min(waiting, maxCounted)
+        const dead = Math.min(died, maxCounted)
         const [purged] = yield* sql<{ readonly delivered: number }>`SELECT delivered FROM ${cursor}
           WHERE name = ${purgeName}`
         return {
-          pending: lanes.reduce((sum, lane) => sum + lane.pending, 0),
+          undelivered: pending + retrying + dead,
+          pending,
+          isEstimate: lanes.some((lane) => lane.isEstimate),
           oldestPendingSeconds: lanes.reduce((oldest, lane) => Math.max(oldest, lane.lagSeconds), 0),
-          retrying: states.get("waiting") ?? 0,
-          dead: states.get("dead") ?? 0,
+          retrying,
+          dead,
+          isCapped: waiting > retrying || died > dead,
           delivered: lanes.reduce((sum, lane) => sum + lane.delivered, 0),
+          late: lanes.reduce((sum, lane) => sum + lane.late, 0),
           purged: Number(purged?.delivered ?? 0),
           breaker: lanes.reduce<Breaker>(
             (worst, lane) => severity[lane.breaker] > severity[worst] ? lane.breaker : worst,
             "closed"
           ),
           paused: lanes.some((lane) => lane.paused),
+          horizon: yield* horizon,
           lanes
         }
       }))
