@@ -39,6 +39,23 @@ describe("the examples", () => {
     assert.includeMembers(files, ["app.db", "audit-ledger", "audit-ledger.key"])
   })
 
+  it("opentelemetry.ts exports the metrics of what it has recorded and delivered", async () => {
+    const { stderr, stdout } = await outcome("opentelemetry.ts")
+    assert.strictEqual(stderr, "")
+    const value = (name: string, attributes = "{}") => {
+      const [metric] = stdout.split("descriptor: {").filter((part) => part.includes(`name: '${name}',`))
+      const [point] = (metric ?? "").split("startTime:").filter((part) => part.includes(`attributes: ${attributes},`))
+      return Number(point?.match(/\n\s+value: (\S+)/)?.[1])
+    }
+    assert.strictEqual(value("trustlog_delivered_total", "{ lane: 'operation' }"), 1)
+    assert.strictEqual(value("trustlog_pending"), 0)
+    assert.strictEqual(value("trustlog_undelivered"), 0)
+    assert.strictEqual(value("trustlog_oldest_pending_seconds"), 0)
+    assert.strictEqual(value("trustlog_lane_pending", "{ lane: 'operation' }"), 0)
+    assert.approximately(value("trustlog_stats_timestamp_seconds"), Date.now() / 1000, 60)
+    assert.isAtLeast(value("trustlog_lanes"), 1)
+  })
+
   it("promise.ts records without Effect", async () => {
     const { stderr, stdout } = await outcome("promise.ts")
     assert.deepStrictEqual({ stderr, stdout }, { stderr: "", stdout: "appended\n" })
