@@ -50,6 +50,12 @@ export const printable = (text: string): string =>
 /** `12,345` */
 export const count = (amount: number): string => amount.toLocaleString("en")
 
+/** `12,345`, or what is known to be an estimate: `~1,234,567` */
+export const about = (amount: number, isEstimate: boolean): string => `${isEstimate ? "~" : ""}${count(amount)}`
+
+/** `12,345`, or what was counted no further: `100,000+` */
+export const atLeast = (amount: number, isCapped: boolean): string => `${count(amount)}${isCapped ? "+" : ""}`
+
 /** `1 operation`, `2 operations` */
 export const counted = (amount: number, noun: string): string => `${count(amount)} ${noun}${amount === 1 ? "" : "s"}`
 

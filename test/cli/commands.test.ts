@@ -67,19 +67,38 @@ describe("the command line", () => {
       const cli = yield* makeSandbox
       yield* cli.run(["init"])
       assert.deepStrictEqual(yield* cli.json(0, ["status"]), {
+        undelivered: 0,
         pending: 0,
+        isEstimate: false,
         oldestPendingSeconds: 0,
         retrying: 0,
         dead: 0,
+        isCapped: false,
         delivered: 0,
         purged: 0,
+        late: 0,
         breaker: "closed",
         paused: false,
+        horizon: null,
         lanes: []
       })
       yield* cli.run(["append"], { stdin: lines(0, 2) })
       const status = yield* cli.json(0, ["status"])
       assert.deepInclude(status, { pending: 2, retrying: 0, dead: 0, delivered: 0, breaker: "closed", paused: false })
+      assert.hasAllKeys(Object(status).lanes[0], [
+        "lane",
+        "topic",
+        "position",
+        "pending",
+        "isEstimate",
+        "lagSeconds",
+        "lagPositions",
+        "owner",
+        "delivered",
+        "late",
+        "breaker",
+        "paused"
+      ])
       assert.nestedPropertyVal(status, "lanes[0].lane", "operation")
       assert.nestedPropertyVal(status, "lanes[0].topic", "persistent://public/default/operation")
       assert.nestedPropertyVal(status, "lanes[0].owner", null)
@@ -88,6 +107,29 @@ describe("the command line", () => {
       assert.nestedProperty(status, "lanes[0].lagSeconds")
       const { stdout } = yield* cli.run(["status"])
       assert.match(stdout, /^pending +2 /m)
+    }))
+
+  it.scopedLive("status says what it has estimated, and what it has counted no further", () =>
+    Effect.gen(function*() {
+      const cli = yield* makeSandbox
+      yield* cli.run(["init"])
+      const numbers = "WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 150000)"
+      yield* cli.sql(`INSERT INTO trustlog_pending ${numbers} SELECT 'record', n FROM s`)
+      yield* cli.sql(
+        "INSERT INTO trustlog_retry (position, lane, state, attempts, reason, error, first_failed_at, last_failed_at) " +
+          `${numbers} SELECT n, 'record', 'dead', 1, 'rejected', 'no', '', '' FROM s`
+      )
+      assert.deepInclude(yield* cli.json(0, ["status"]), {
+        undelivered: 250_000,
+        pending: 150_000,
+        isEstimate: true,
+        dead: 100_000,
+        isCapped: true
+      })
+      const { stdout } = yield* cli.run(["status"])
+      assert.match(stdout, /^pending +~150,000 /m)
+      assert.match(stdout, /^dead +100,000\+ /m)
+      assert.match(stdout, /^record +~150,000 /m)
     }))
 
   it.scopedLive("reports every refused line by its number and keeps the others, in the order of lines", () =>

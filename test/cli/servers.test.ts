@@ -3,9 +3,12 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import { Client } from "pg"
+import type { Horizon } from "../../src/Repository.ts"
+import { horizonShown } from "../../src/cli/commands/status.ts"
 import { query } from "../servers/Database.ts"
 import { free } from "../servers/Port.ts"
-import { database, onEach } from "../servers/Server.ts"
+import { database, on, onEach } from "../servers/Server.ts"
 import { examples, lines, makeSandbox, uuid } from "./sandbox.ts"
 
 onEach((server) => {
@@ -123,5 +126,81 @@ onEach((server) => {
         )
         yield* refuses(2, /TRUSTLOG_DATABASE_URL: .* is not accepted; .* is not known here/, `${url}?pool=s3cret`)
       }))
+  })
+})
+
+on("postgresql-15", (server) => {
+  describe("status", () => {
+    it.scopedLive("names whoever keeps PostgreSQL from removing dead rows", () =>
+      Effect.gen(function*() {
+        const cli = yield* makeSandbox
+        const url = yield* database(server)
+        const env = { TRUSTLOG_DATABASE_URL: url }
+        yield* cli.json(0, ["init"], { env })
+        const writer = yield* Effect.acquireRelease(
+          Effect.promise(async () => {
+            const writer = new Client({ connectionString: url, application_name: "reports" })
+            await writer.connect()
+            await writer.query("CREATE TABLE note (text text)")
+            await writer.query("BEGIN")
+            await writer.query("INSERT INTO note VALUES ('held')")
+            return writer
+          }),
+          (writer) => Effect.promise(() => writer.end())
+        )
+        const { horizon } = Object(yield* cli.json(0, ["status"], { env }))
+        assert.hasAllKeys(horizon, [
+          "kind",
+          "ageSeconds",
+          "ageTransactions",
+          "pid",
+          "name",
+          "user",
+          "application",
+          "state",
+          "since"
+        ])
+        assert.include(horizon, { kind: "backend", application: "reports", state: "idle in transaction" })
+        // A young one is nothing to tell a person of.
+        assert.notInclude((yield* cli.run(["status"], { env })).stdout, "dead rows")
+        yield* Effect.promise(() => writer.query("COMMIT"))
+      }))
+  })
+})
+
+describe("an old horizon", () => {
+  const horizon: Horizon = {
+    kind: "backend",
+    ageSeconds: 7300,
+    ageTransactions: 12,
+    pid: 4711,
+    name: null,
+    user: "ann",
+    application: "re\u001bports",
+    state: "idle in transaction",
+    since: "2026-11-23T14:50:42.123456Z"
+  }
+
+  it("is shown with what to do about it, and nothing in it commands the terminal", () => {
+    assert.deepStrictEqual(horizonShown(horizon), [
+      "PostgreSQL cannot remove dead rows: connection 4711 (user ann, re\\x1bports, idle in transaction) has held them for 2 h",
+      "  end its transaction, or else: SELECT pg_terminate_backend(4711)"
+    ])
+    assert.deepStrictEqual(horizonShown({ ...horizon, ageSeconds: null, state: null, application: null }), [
+      "PostgreSQL cannot remove dead rows: connection 4711 (user ann) has held them for 12 transactions",
+      "  end its transaction, or else: SELECT pg_terminate_backend(4711)",
+      "  since when is hidden from this user: GRANT pg_read_all_stats"
+    ])
+    const prepared = horizonShown({ ...horizon, kind: "prepared", pid: null, name: "bob's", state: null })
+    assert.include(prepared[1], "ROLLBACK PREPARED 'bob''s'")
+    const slot = horizonShown({ ...horizon, kind: "replicationSlot", ageSeconds: null, name: "standby" })
+    assert.include(slot[1], "pg_drop_replication_slot('standby')")
+    assert.lengthOf(slot, 2)
+  })
+
+  it("is one of more than a minute; one that would be a connection's alone is shown only if it has seen transactions", () => {
+    assert.deepStrictEqual(horizonShown({ ...horizon, ageSeconds: 59 }), [])
+    assert.deepStrictEqual(horizonShown({ ...horizon, ageSeconds: null, ageTransactions: 0 }), [])
+    assert.deepStrictEqual(horizonShown(null), [])
   })
 })

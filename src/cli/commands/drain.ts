@@ -25,7 +25,7 @@ const work = (budget: Duration.Duration | undefined, json: boolean) =>
     yield* Services.checkLog
     const progress = Effect.map(Services.settled, ({ delivered, refused }) =>
       `${Output.count(delivered)} delivered, ${Output.count(refused)} refused`)
-    const { delivered, outage, refused, stats: { dead, pending, retrying } } = yield* Output.withProgress(
+    const { delivered, outage, refused, stats: { dead, isEstimate, pending, retrying } } = yield* Output.withProgress(
       progress,
       Drain.drainOnce({ budget })
     )
@@ -33,7 +33,7 @@ const work = (budget: Duration.Duration | undefined, json: boolean) =>
       `${Output.count(delivered)} delivered, ${Output.count(refused)} refused`,
       pending + retrying + dead === 0
         ? "nothing is left to deliver"
-        : `left: ${Output.count(pending)} pending, ${Output.count(retrying)} to be tried again later, ` +
+        : `left: ${Output.about(pending, isEstimate)} pending, ${Output.count(retrying)} to be tried again later, ` +
           `${Output.counted(dead, "dead letter")}`
     ])
     if (outage?.isRetryable === true)

@@ -9,6 +9,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as CursorWorker from "../../CursorWorker.ts"
 import * as HostLocal from "../../Host/Local.ts"
+import * as Monitor from "../../Monitor.ts"
 import { Publisher } from "../../Publisher.ts"
 import { Repository } from "../../Repository.ts"
 import * as RetryWorker from "../../RetryWorker.ts"
@@ -33,7 +34,7 @@ const watched = (publisher: Publisher["Type"], trouble: Deferred.Deferred<never,
 const work = Effect.gen(function*() {
   const publisher = yield* Publisher
   const trouble = yield* Deferred.make<never, PublisherError>()
-  const workers = Layer.merge(CursorWorker.layer, RetryWorker.layer).pipe(
+  const workers = Layer.mergeAll(CursorWorker.layer, RetryWorker.layer, Monitor.layer()).pipe(
     Layer.provide([HostLocal.layer, Layer.succeed(Publisher, watched(publisher, trouble))])
   )
   yield* Services.checkLog
@@ -55,13 +56,13 @@ export const run = (options: { readonly json: boolean }) =>
     const exit = yield* Effect.exit(Effect.provide(Effect.interruptible(work), services))
     yield* unlessEnded(exit)
     const { delivered, refused } = yield* Services.settled
-    const { dead, pending, retrying } = yield* Effect.provide(
+    const { dead, isEstimate, pending, retrying } = yield* Effect.provide(
       Effect.flatMap(Repository, (repository) => repository.stats),
       services
     )
     yield* Output.result(options.json, { delivered, refused, dead, pending, retrying }, [
       `ended: ${Output.count(delivered)} delivered, ${Output.count(refused)} refused; ` +
-      `${Output.count(pending)} pending, ${Output.count(retrying)} to be tried again later, ` +
+      `${Output.about(pending, isEstimate)} pending, ${Output.count(retrying)} to be tried again later, ` +
       `${Output.counted(dead, "dead letter")}`
     ])
   }))
