@@ -143,10 +143,20 @@ describe("a monitor", () => {
       })
       const watched = Layer.succeed(Repository, Repository.of({ ...inner, stats }))
       yield* Layer.build(Layer.provide(Monitor.layer({ every: "1 minute" }), watched))
-      const looked = (times: number) =>
-        Effect.repeat(Effect.yieldNow(), { until: () => looks >= times }).pipe(Effect.zipRight(Effect.yieldNow()))
+      /** Lets the monitor go on until something is so. */
+      const eventually = (what: string, isSo: Effect.Effect<boolean>, passing = Effect.void) =>
+        Effect.repeat(Effect.zipRight(Effect.zipRight(passing, Effect.yieldNow()), isSo), {
+          until: (is) => is,
+          times: 1_000
+        }).pipe(Effect.map((is) => assert.isTrue(is, what)))
+      const looked = (times: number) => eventually(`looked ${times} times`, Effect.sync(() => looks >= times))
+      const shows = (pending: number) =>
+        eventually(
+          `${pending} pending`,
+          Effect.map(valueOf(TrustlogMetrics.pending), (value) => value === pending)
+        )
+      yield* shows(0)
       yield* looked(1)
-      assert.strictEqual(yield* valueOf(TrustlogMetrics.pending), 0)
       yield* appended(2)
       yield* TestClock.adjust("59 seconds")
       assert.strictEqual(looks, 1)
@@ -154,11 +164,7 @@ describe("a monitor", () => {
       yield* TestClock.adjust("1 second")
       yield* looked(2)
       yield* sql`ALTER TABLE elsewhere RENAME TO trustlog_retry`
-      yield* Effect.repeat(TestClock.adjust("1 second"), {
-        until: () => looks >= 3
-      })
-      yield* Effect.repeat(Effect.zipRight(Effect.yieldNow(), valueOf(TrustlogMetrics.pending)), {
-        until: (value) => value === 2
-      })
+      yield* eventually("looked again", Effect.sync(() => looks >= 3), TestClock.adjust("1 second"))
+      yield* shows(2)
     }).pipe(Effect.provide(layer)))
 })
