@@ -8,10 +8,10 @@ import { onEach } from "../servers/Server.ts"
 import * as sqlite from "../sqliteDatabase.ts"
 import { type Meter, suite } from "../suites/StatsTest.ts"
 
-/** In one transaction, and so on one connection, whose counters are read before and after. */
+/** In a transaction as it is stats' own, and so on one connection, whose counters are read before and after. */
 const counted = (read: Effect.Effect<number, unknown, SqlClient.SqlClient>): Meter["measured"] => (effect) =>
   Effect.flatMap(Repository, (repository) =>
-    repository.transaction(Effect.gen(function*() {
+    repository.evidence.snapshot(Effect.gen(function*() {
       const before = yield* read
       yield* effect
       return (yield* read) - before

@@ -118,11 +118,6 @@ export interface Dialect {
   /** Whether `insertOperations` of one row is one statement, and so needs no transaction around it. */
   readonly appendsAtOnce: boolean
 
-  /**
-   * Runs an effect in the ambient transaction so that rows which a query wants in the order of an index are read from
-   * there, as far as its limit goes, and not sorted.
-   */
-  readonly inOrder: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | SqlError, R>
   /** How many rows the next INSERT holds, of so many with so many columns. */
   readonly insertSize: (rows: number, columns: number) => number
   /** After an INSERT into `trustlog_cursor`: a name that is there keeps its row, or has it changed. */

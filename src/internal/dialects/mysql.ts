@@ -198,7 +198,6 @@ export const make = (sql: SqlClient): Dialect => {
     insertOperations,
     appendsAtOnce: false,
 
-    inOrder: (effect) => effect,
     insertSize,
     onRepeatedName: (set) => sql`ON DUPLICATE KEY UPDATE ${set ?? sql.literal("name = name")}`,
     deleteByKey: (table) => sql`DELETE t FROM ${table} t FORCE INDEX (PRIMARY)`,

@@ -99,7 +99,6 @@ export const make = (sql: SqlClient): Dialect => {
       }),
     appendsAtOnce: false,
 
-    inOrder: (effect) => effect,
     insertSize,
     onRepeatedName: (set) =>
       set === undefined ? sql`ON CONFLICT (name) DO NOTHING` : sql`ON CONFLICT (name) DO UPDATE SET ${set}`,

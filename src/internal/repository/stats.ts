@@ -73,11 +73,9 @@ export const make = (context: Context): Pick<Repository["Type"], "stats"> => {
         const names = new Set(known.map(({ lane }) => lane))
         const found = yield* sql<{ readonly lane: string }>`${dialect.pendingLanes(context)}`
         const all = [...known, ...found.filter(({ lane }) => !names.has(lane)).map(({ lane }) => untouched(lane))]
-        const { died, tallies, waiting } = yield* dialect.inOrder(Effect.all({
-          tallies: pendingRows.count(context, all.map(({ lane }) => lane)),
-          waiting: inState("waiting"),
-          died: inState("dead")
-        }))
+        const tallies = yield* pendingRows.count(context, all.map(({ lane }) => lane))
+        const waiting = yield* inState("waiting")
+        const died = yield* inState("dead")
         const oldest = Array.from(tallies.values(), ({ first }) => first)
         const ages = new Map(
           oldest.length === 0 ? [] : (yield* sql<
