@@ -143,6 +143,30 @@ const verify = Command.make("verify", {
   Command.withDescription("Prove that nothing is missing, altered or added, in database and ledger.")
 )
 
+const optional = <A>(option: Options.Options<A>, description: string) =>
+  option.pipe(Options.withDescription(description), Options.optional)
+
+const torture = Command.make("torture", {
+  database: Options.text("database").pipe(
+    Options.withPseudoName("URL"),
+    Options.withDescription(
+      "Where: postgres://…, mysql://… or sqlite:<file>; TRUSTLOG_DATABASE_URL by default. What is in it is not touched."
+    ),
+    Options.optional
+  ),
+  minutes: optional(Options.float("minutes"), "How long, about; 1 by default, 0.5 is half a minute."),
+  workers: optional(Options.integer("workers"), "So many worker processes; 4 by default."),
+  writers: optional(Options.integer("writers"), "So many writers at once; 8 by default, 32 from ten minutes on."),
+  seed: optional(Options.integer("seed"), "Decides what happens by chance; a report tells it."),
+  keep: Options.boolean("keep").pipe(Options.withDescription("Leave the scratch schema and all notes where they are.")),
+  json
+}, (options) => Effect.interruptible(lazy(() => import("./commands/torture.ts"), ({ torture }) => torture(options))))
+  .pipe(
+    Command.withDescription(
+      "Kill, freeze and cut off workers on your own database, in a scratch schema, and count what is lost: nothing."
+    )
+  )
+
 const trustlog = Command.make("trustlog").pipe(
   Command.withDescription(
     "Records audit operations in a database and delivers each one to a tamper-evident log, at least once."
@@ -159,7 +183,8 @@ const trustlog = Command.make("trustlog").pipe(
     ),
     promote,
     purge,
-    verify
+    verify,
+    torture
   ])
 )
 
