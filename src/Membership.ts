@@ -1,6 +1,7 @@
 /**
  * Which lanes this process delivers: any number of processes share them evenly, and take over from one that ends or dies.
  */
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -13,18 +14,23 @@ import * as LaneLease from "./LaneLease.ts"
 import type { Lane } from "./Operation.ts"
 import { Repository } from "./Repository.ts"
 import { WorkerConfig } from "./WorkerConfig.ts"
+import * as monotonic from "./internal/monotonic.ts"
 
 /** A lane that this process delivers. */
 interface Owned {
   readonly ref: ActorRef
   readonly close: Effect.Effect<void>
+  /** Until when it is kept beyond the share, if it was taken beyond it. */
+  readonly keptUntil: number
 }
 
 const close = (scope: Scope.CloseableScope) => Scope.close(scope, Exit.void)
 
 /**
  * Registers as a member and looks for lanes every `WorkerConfig.laneScan`: it takes those that nobody holds, up to its
- * share (lanes / members, rounded up), and gives surplus back. Each lane that it holds is an actor, made by `begin`. When
+ * share (lanes / members, rounded up), and gives surplus back. A member that has died counts until its registration has
+ * lapsed, and one that dies again and again counts many times over: so a lane that those whose turn it is leave lying is
+ * taken beyond the share, and kept for as long as a registration lasts. Each lane that it holds is an actor, made by `begin`. When
  * the scope closes, the lanes are drained for as long as `WorkerConfig.shutdown` says, and given back.
  */
 export const layer = <E, R, R2>(
@@ -38,14 +44,16 @@ export const layer = <E, R, R2>(
     const lanes = new Map<Lane, Owned>()
     /** Every lane that there was when last looked. */
     let known = new Set<Lane>()
+    /** Those that were free and others' turn. */
+    let leftLying = new Set<Lane>()
 
-    const take = (lane: Lane) =>
+    const take = (lane: Lane, keptUntil: number) =>
       Effect.uninterruptible(Effect.gen(function*() {
         const scope = yield* Scope.make()
         const held = yield* LaneLease.hold(lane, member).pipe(Scope.extend(scope), Effect.onError(() => close(scope)))
         if (held === undefined) return yield* close(scope)
         const ref = yield* Scope.extend(Effect.flatMap(begin(held), host.start), scope)
-        lanes.set(lane, { ref, close: close(scope) })
+        lanes.set(lane, { ref, close: close(scope), keptUntil })
       }))
 
     const giveBack = (lane: Lane, owned: Owned) => Effect.zipRight(Effect.sync(() => lanes.delete(lane)), owned.close)
@@ -61,11 +69,18 @@ export const layer = <E, R, R2>(
       const found = yield* repository.lanes
       known = new Set(found.map(({ lane }) => lane))
       const share = Math.ceil(found.length / members)
-      for (const [lane, owned] of Array.from(lanes).slice(share)) yield* giveBack(lane, owned)
-      for (const { lane, owner } of found) {
-        if (lanes.size < share && owner === null) yield* take(lane)
+      const now = yield* monotonic.now
+      const surplus = Array.from(lanes).filter(([, { keptUntil }]) => keptUntil <= now).slice(share)
+      for (const [lane, owned] of surplus) yield* giveBack(lane, owned)
+      const free = found.flatMap(({ lane, owner }) => owner === null ? [lane] : [])
+      const seenBefore = leftLying
+      leftLying = new Set()
+      for (const lane of free) {
+        if (lanes.size < share) yield* take(lane, now)
+        else if (seenBefore.has(lane)) yield* take(lane, now + Duration.toMillis(config.lease))
+        else leftLying.add(lane)
       }
-      return Next.Idle({})
+      return Next.Idle(leftLying.size === 0 ? {} : { atMost: Duration.times(config.laneScan, 0.5) })
     })
 
     yield* Effect.addFinalizer(() =>

@@ -15,7 +15,7 @@ import { Repository } from "../src/Repository.ts"
 import * as RetryPolicy from "../src/RetryPolicy.ts"
 import * as RetryWorker from "../src/RetryWorker.ts"
 import { PublisherError } from "../src/TrustlogError.ts"
-import { appended, held, id, layer, uuid } from "./workers.ts"
+import { appended, entry, held, id, layer, uuid } from "./workers.ts"
 
 const lane = laneOf("operation")
 const workers = Layer.merge(CursorWorker.layer, RetryWorker.layer)
@@ -234,6 +234,27 @@ describe("members", () => {
         assert.isTrue((yield* repository.lanes).every(({ owner }) => owner === "dead"))
         yield* TestClock.adjust("7 seconds")
         assert.isTrue((yield* repository.lanes).every(({ owner }) => owner !== "dead" && owner !== null))
+      }))
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("leave no lane without an owner for long while others join and die again and again without taking any", () =>
+    Effect.gen(function*() {
+      const repository = yield* Repository
+      const named = Array.from({ length: 6 }, (_, n) => laneOf("operation", `tenant-${n}`))
+      yield* repository.append(named.map((lane, n) => entry(n + 1, {}, lane)))
+      yield* repository.register("dead", lease)
+      for (const { lane } of yield* repository.lanes) yield* repository.acquire(lane, "dead", lease)
+      yield* working(Effect.gen(function*() {
+        let unowned = 0
+        for (let n = 1; n <= 60; n++) {
+          yield* repository.register(`dying ${n}`, lease)
+          yield* TestClock.adjust("1 second")
+          const owners = (yield* repository.lanes).map(({ owner }) => owner)
+          if (n >= 12) assert.notInclude(owners, "dead")
+          unowned = owners.includes(null) ? unowned + 1 : 0
+          assert.isAtMost(unowned, 2, `after ${n} s`)
+        }
+        assert.include(yield* stats, { pending: 0 })
       }))
     }).pipe(Effect.provide(layer)))
 
