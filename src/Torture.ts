@@ -92,8 +92,8 @@ export interface Scenario {
   /** The longest time that a lane had no owner, and how long that may be. */
   readonly unownedSeconds: number
   readonly boundSeconds: number
-  /** For how long machine or database stood still at most: so much longer anything may take. */
-  readonly stallSeconds: number
+  /** For how long the machine had no time for one of the processes, in all: what falls into a takeover is set aside. */
+  readonly starvedSeconds: number
   /** From the latest commit of a transaction that the cursor had passed to its delivery; `null` without one. */
   readonly lateSeconds: number | null
   /** Why it has failed, in words. */
@@ -182,7 +182,7 @@ const report = (name: Name, outcome: scenario.Outcome, boundMillis: number): Sce
     },
     unownedSeconds: seconds(longestUnowned),
     boundSeconds: seconds(boundMillis),
-    stallSeconds: seconds(outcome.stall),
+    starvedSeconds: seconds(outcome.starvation),
     lateSeconds: extreme(Math.max, lateMillis ?? []),
     problems,
     passed: problems.length === 0
@@ -195,7 +195,7 @@ const skipped = (name: Name, why: string, boundMillis: number): Scenario => ({
     tally: { committed: 0, delivered: 0, lost: [], phantom: [], duplicated: 0 },
     takeovers: [],
     longestUnowned: 0,
-    stall: 0,
+    starvation: 0,
     lateMillis: undefined,
     left: { pending: 0, retrying: 0, dead: 0 },
     problems: []

@@ -83,7 +83,7 @@ const heading = [
 const details = (result: Torture.Scenario): ReadonlyArray<string> => [
   `${titles[result.name]}: ${result.skipped ? "skipped, " : ""}${result.faults}` +
   (result.lateSeconds === null ? "" : `, delivered within ${inSeconds(result.lateSeconds)}`) +
-  (result.stallSeconds < 1 ? "" : `; machine or database stood still for ${inSeconds(result.stallSeconds)}`),
+  (result.starvedSeconds < 1 ? "" : `; the machine was too busy for ${inSeconds(result.starvedSeconds)}`),
   ...result.problems.map((problem) => `  FAILED  ${Output.printable(problem)}`)
 ]
 

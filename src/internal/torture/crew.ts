@@ -55,6 +55,7 @@ export const make = (options: {
   Effect.gen(function*() {
     const { accuse, folder, note, tasks, watch } = options
     const scope = yield* Effect.scope
+    const clock = yield* monotonic.reader
     const workers = new Map<number, Worker>()
     let started = 0
 
@@ -82,6 +83,8 @@ export const make = (options: {
                 problems.push(`worker ${index} settled lane ${event.lane} under a lease that it had lost`)
               }
               return
+            case "Starved":
+              return watch.starved(`worker ${number}`, clock(), event.millis)
             case "Freezing":
               if (worker.freezing !== undefined) Deferred.unsafeDone(worker.freezing, Exit.void)
           }

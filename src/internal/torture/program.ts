@@ -20,6 +20,7 @@ const perform = (what: task.Task, control: worker.Control, ended: Deferred.Defer
   what._tag === "Writer"
     ? writer.run(what, isEnding)
     : Effect.scoped(Effect.gen(function*() {
+      yield* worker.measure(control, say).pipe(Effect.forever, Effect.interruptible, Effect.forkScoped)
       yield* Layer.build(worker.layer(what, control, say))
       yield* Deferred.await(ended)
     }))
@@ -27,7 +28,7 @@ const perform = (what: task.Task, control: worker.Control, ended: Deferred.Defer
 const main = Effect.gen(function*() {
   const given = yield* Deferred.make<string>()
   const ended = yield* Deferred.make<void>()
-  const control: worker.Control = { freeze: undefined }
+  const control: worker.Control = { freeze: undefined, wasFrozen: false }
   let isEnding = false
   let isGiven = false
   const obey = (line: string) => {

@@ -53,8 +53,8 @@ export interface Outcome {
   readonly tally: tally.Tally
   readonly takeovers: ReadonlyArray<number>
   readonly longestUnowned: number
-  /** For how long machine or database stood still at most. */
-  readonly stall: number
+  /** For how long the machine let one of the processes wait, in all. */
+  readonly starvation: number
   readonly lateMillis: ReadonlyArray<number> | undefined
   readonly left: { readonly pending: number; readonly retrying: number; readonly dead: number }
   /** Why it has failed, if it has. */
@@ -69,9 +69,6 @@ const lanesFor = (workers: number): ReadonlyArray<Lane> =>
     { length: Math.min(maxLanes, Math.max(2, workers * 2)) },
     (_, i) => laneOf(i % 2 === 0 ? "operation" : "record", i < 2 ? undefined : `torture-${Math.floor(i / 2)}`)
   )
-
-/** How often is looked who has which lane. */
-const lookInterval = 100
 
 /** So many problems are told. */
 const maxProblems = 10
@@ -111,7 +108,7 @@ export const run = (options: Options): Effect.Effect<Outcome, DatabaseError | Le
     // A database that is busy is looked at again.
     const watching = yield* look.pipe(
       Effect.catchAll((error) => Effect.logDebug(error.message)),
-      Effect.repeat(Schedule.spaced(lookInterval)),
+      Effect.repeat(Schedule.spaced(watch.interval)),
       Effect.interruptible,
       Effect.forkScoped
     )
@@ -210,7 +207,8 @@ export const run = (options: Options): Effect.Effect<Outcome, DatabaseError | Le
       )
     }
     yield* Fiber.interrupt(watching)
-    const longestUnowned = watched.longestUnowned(yield* monotonic.now)
+    const endedAt = yield* monotonic.now
+    const { longestIdle, longestUnowned, takeovers } = watched.summary(endedAt)
     yield* crewed.end
 
     yield* Drain.drainOnce({ budget: Duration.millis(30_000 + leaseMillis) }).pipe(
@@ -230,9 +228,7 @@ export const run = (options: Options): Effect.Effect<Outcome, DatabaseError | Le
     if (left.pending + left.retrying + left.dead > 0) {
       yield* accuse(`left: ${left.pending} pending, ${left.retrying} retrying, ${left.dead} dead`)
     }
-    // While machine or database stand still, nobody can take a lane, and nobody can see it.
-    const stall = Math.max(0, watched.longestBlink() - lookInterval)
-    if (longestUnowned > options.boundMillis + stall) {
+    if (longestIdle > options.boundMillis) {
       yield* accuse(`a lane had no owner for ${(longestUnowned / 1000).toFixed(1)} s`)
     }
     const verified = yield* Verify.verify({ ledger: undefined }).pipe(
@@ -245,9 +241,9 @@ export const run = (options: Options): Effect.Effect<Outcome, DatabaseError | Le
     return {
       what: done.what,
       tally: figures,
-      takeovers: watched.takeovers,
+      takeovers,
       longestUnowned,
-      stall,
+      starvation: watched.starvation(began, endedAt),
       lateMillis: done.lateMillis,
       left,
       problems

@@ -83,6 +83,8 @@ export const Event = Schema.parseJson(Schema.Union(
   Schema.TaggedStruct("Member", { member: Schema.String }),
   Schema.TaggedStruct("Acquired", { lane: Schema.String, epoch: Schema.Number }),
   Schema.TaggedStruct("Settled", { lane: Schema.String, epoch: Schema.Number }),
+  /** The machine had no time for it for so long, up to now. */
+  Schema.TaggedStruct("Starved", { millis: Schema.Number }),
   /** It stops itself now. */
   Schema.TaggedStruct("Freezing", {})
 ))

@@ -16,6 +16,16 @@ interface Lane {
   unownedSince: number | undefined
 }
 
+/** What was seen up to a time. */
+export interface Summary {
+  /** How long each takeover took. */
+  readonly takeovers: ReadonlyArray<number>
+  /** The longest time that a lane had no owner. */
+  readonly longestUnowned: number
+  /** The same, the time aside for which the machine had no time for one of us. */
+  readonly longestIdle: number
+}
+
 export interface Watch {
   /** Forgets how long anything took so far. */
   readonly begin: () => void
@@ -23,6 +33,8 @@ export interface Watch {
   readonly gone: (member: string, at: number) => void
   /** A member that was stopped goes on. */
   readonly back: (member: string) => void
+  /** Up to a time, the machine let a process wait for so long. */
+  readonly starved: (process: string, at: number, millis: number) => void
   /** What the database said at a time; gives what has changed since the last time, in words. */
   readonly observe: (at: number, lanes: ReadonlyArray<Observed>) => ReadonlyArray<string>
   /** The lanes that a member had when last looked. */
@@ -31,34 +43,50 @@ export interface Watch {
   readonly ownerOf: (lane: string) => string | null
   /** The lanes that wait for a new owner. */
   readonly waiting: () => ReadonlyArray<string>
-  /** How long each takeover took. */
-  readonly takeovers: ReadonlyArray<number>
-  /** The longest time that a lane had no owner, up to a time. */
-  readonly longestUnowned: (at: number) => number
-  /** The longest time between two looks: so much may have been missed, and machine or database may have stood still. */
-  readonly longestBlink: () => number
+  /** For how long the machine let a process wait from one time to another, at most. */
+  readonly starvation: (from: number, to: number) => number
+  readonly summary: (at: number) => Summary
 }
+
+/** Whoever looks is to look so often. */
+export const interval = 100
+
+const sum = (numbers: ReadonlyArray<number>) => numbers.reduce((sum, number) => sum + number, 0)
 
 export const make = (): Watch => {
   const gone = new Map<string, number>()
   const lanes = new Map<string, Lane>()
   const owners = new Map<string, string | null>()
   const takeovers: Array<number> = []
-  let longest = 0
+  const unowned: Array<{ readonly from: number; readonly to: number }> = []
+  const waits = new Map<string, Array<{ readonly at: number; readonly millis: number }>>()
   let lookedAt: number | undefined
-  let blink = 0
 
-  const owned = (lane: Lane | undefined, member: string, from: number) => {
-    if (lane?.lostBy !== undefined && lane.lostBy.member !== member) takeovers.push(from - lane.lostBy.at)
-    if (lane?.unownedSince !== undefined) longest = Math.max(longest, from - lane.unownedSince)
+  const owned = (lane: Lane | undefined, member: string, at: number) => {
+    if (lane?.lostBy !== undefined && lane.lostBy.member !== member) takeovers.push(at - lane.lostBy.at)
+    if (lane?.unownedSince !== undefined) unowned.push({ from: lane.unownedSince, to: at })
   }
 
+  const starved = (process: string, at: number, millis: number) => {
+    const known = waits.get(process)
+    if (known === undefined) waits.set(process, [{ at, millis }])
+    else known.push({ at, millis })
+  }
+
+  const starvation = (from: number, to: number) =>
+    Math.max(
+      0,
+      ...Array.from(waits.values(), (waits) =>
+        sum(
+          waits.map(({ at, millis }) => Math.max(0, Math.min(at, to) - Math.max(at - millis, from)))
+        ))
+    )
+
   return {
-    takeovers,
     begin: () => {
-      longest = 0
-      blink = 0
+      unowned.length = 0
       takeovers.length = 0
+      for (const lane of lanes.values()) lane.lostBy = undefined
     },
     gone: (member, at) => {
       gone.set(member, at)
@@ -66,6 +94,7 @@ export const make = (): Watch => {
     back: (member) => {
       gone.delete(member)
     },
+    starved,
     observe: (at, found) => {
       const changes: Array<string> = []
       for (const { lane, owner } of found) {
@@ -84,19 +113,26 @@ export const make = (): Watch => {
           known.unownedSince ??= lookedAt ?? at
         }
       }
-      if (lookedAt !== undefined) blink = Math.max(blink, at - lookedAt)
+      // Machine or database stood still: nobody could take a lane, and nobody could see it.
+      if (lookedAt !== undefined && at - lookedAt > 2 * interval) starved("", at, at - lookedAt - interval)
       lookedAt = at
       return changes
     },
     lanesOf: (member) => Array.from(owners).flatMap(([lane, owner]) => owner === member ? [lane] : []),
     ownerOf: (lane) => owners.get(lane) ?? null,
     waiting: () => Array.from(lanes).flatMap(([lane, { unownedSince }]) => unownedSince === undefined ? [] : [lane]),
-    longestBlink: () => blink,
-    longestUnowned: (at) =>
-      Array.from(lanes.values()).reduce(
-        (most, { unownedSince }) => unownedSince === undefined ? most : Math.max(most, at - unownedSince),
-        longest
+    starvation,
+    summary: (at) => {
+      const open = Array.from(lanes.values()).flatMap(({ unownedSince }) =>
+        unownedSince === undefined ? [] : [{ from: unownedSince, to: at }]
       )
+      const all = [...unowned, ...open]
+      return {
+        takeovers,
+        longestUnowned: Math.max(0, ...all.map(({ from, to }) => to - from)),
+        longestIdle: Math.max(0, ...all.map(({ from, to }) => to - from - starvation(from, to)))
+      }
+    }
   }
 }
 

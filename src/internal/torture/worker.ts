@@ -20,6 +20,7 @@ import * as RetryWorker from "../../RetryWorker.ts"
 import type { DatabaseError } from "../../TrustlogError.ts"
 import * as WorkerConfig from "../../WorkerConfig.ts"
 import { nextTurn } from "../eventLoop.ts"
+import * as monotonic from "../monotonic.ts"
 import * as client from "./client.ts"
 import * as log from "./log.ts"
 import type { Event, Place, Worker } from "./task.ts"
@@ -69,7 +70,23 @@ const quiet = new Int32Array(new SharedArrayBuffer(4))
 export interface Control {
   /** Where it is to freeze next. */
   freeze: Place | undefined
+  /** Whether it has been frozen since this was last asked. */
+  wasFrozen: boolean
 }
+
+const measureInterval = 100
+
+/** Tells when the machine has no time for this process. A thread that it keeps busy itself is no such time. */
+export const measure = (control: Control, say: (event: Event) => Effect.Effect<void>) =>
+  Effect.gen(function*() {
+    const at = yield* monotonic.now
+    const before = process.cpuUsage()
+    yield* Effect.sleep(measureInterval)
+    const { system, user } = process.cpuUsage(before)
+    const millis = (yield* monotonic.now) - at - measureInterval - (system + user) / 1_000
+    if (control.wasFrozen) control.wasFrozen = false
+    else if (millis > measureInterval) yield* say({ _tag: "Starved", millis })
+  })
 
 export const layer = (
   task: Worker,
@@ -94,6 +111,7 @@ export const layer = (
       // A transaction of another lane would be frozen as well.
       if (place === "publish" && transactions > 0) return Effect.zipRight(nextTurn, freezeAt(place))
       control.freeze = undefined
+      control.wasFrozen = true
       return Effect.zipRight(
         say({ _tag: "Freezing" }),
         Effect.sync(() => {
