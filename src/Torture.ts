@@ -106,7 +106,10 @@ export interface Report {
   readonly database: string
   /** Where in it the torture was. */
   readonly scratch: string
+  /** Whether that is left where it is. */
   readonly kept: boolean
+  /** The folder of what the processes noted: it is left where it is when something was wrong. */
+  readonly notes: string | null
   readonly seed: number
   readonly leaseSeconds: number
   readonly seconds: number
@@ -250,15 +253,18 @@ export const run = (
         yield* onProgress({ name, result })
         return result
       })))
+    const passed = scenarios.every(({ passed }) => passed)
+    if (!passed) yield* place.keepFolder
     return {
       database: DatabaseUrl.describe(plan.database),
       scratch: place.description,
       kept: plan.keep,
+      notes: passed && !plan.keep ? null : place.folder,
       seed: plan.seed,
       leaseSeconds: plan.leaseSeconds,
       seconds: seconds(Duration.toMillis(took)),
       scenarios,
-      passed: scenarios.every(({ passed }) => passed)
+      passed
     }
   })).pipe(Effect.withRandom(Random.make(plan.seed)))
 

@@ -126,6 +126,7 @@ export const torture = (options: Options) =>
       "",
       ...report.scenarios.flatMap(details),
       ...report.kept ? [`kept: ${report.scratch}`] : [],
+      ...report.notes === null ? [] : [`what the processes noted: ${report.notes}`],
       report.passed
         ? "passed: everything that was committed is in the log, and nothing else"
         : `FAILED, see above; again with --seed ${report.seed}`

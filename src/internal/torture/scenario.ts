@@ -208,7 +208,7 @@ export const run = (options: Options): Effect.Effect<Outcome, DatabaseError | Le
     }
     yield* Fiber.interrupt(watching)
     const endedAt = yield* monotonic.now
-    const { longestIdle, longestUnowned, takeovers } = watched.summary(endedAt)
+    const { longestIdle, longestUnowned, takeovers, worst } = watched.summary(endedAt)
     yield* crewed.end
 
     yield* Drain.drainOnce({ budget: Duration.millis(30_000 + leaseMillis) }).pipe(
@@ -228,8 +228,9 @@ export const run = (options: Options): Effect.Effect<Outcome, DatabaseError | Le
     if (left.pending + left.retrying + left.dead > 0) {
       yield* accuse(`left: ${left.pending} pending, ${left.retrying} retrying, ${left.dead} dead`)
     }
-    if (longestIdle > options.boundMillis) {
-      yield* accuse(`a lane had no owner for ${(longestUnowned / 1000).toFixed(1)} s`)
+    if (worst !== undefined && longestIdle > options.boundMillis) {
+      const [from, to] = [worst.from - began, worst.to - began].map((millis) => (millis / 1000).toFixed(1))
+      yield* accuse(`lane ${worst.lane} had no owner from ${from} s to ${to} s`)
     }
     const verified = yield* Verify.verify({ ledger: undefined }).pipe(
       Effect.provide(Layer.mergeAll(Layer.succeed(Repository, repository), NodeFileSystem.layer, NodePath.layer))

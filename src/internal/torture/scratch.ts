@@ -31,11 +31,12 @@ export interface Scratch {
     readonly list: Effect.Effect<ReadonlyArray<number>, DatabaseError>
     readonly cut: (connection: number) => Effect.Effect<void, DatabaseError>
   } | string
-  /** A folder for what the processes write down. */
+  /** A folder for what the processes write down, and how it is kept. */
   readonly folder: string
+  readonly keepFolder: Effect.Effect<void>
 }
 
-const folder = (parent: string, name: string, isKept: boolean) =>
+const folder = (parent: string, name: string, isKept: () => boolean) =>
   Effect.acquireRelease(
     Effect.tryPromise({
       try: async () => {
@@ -52,7 +53,12 @@ const folder = (parent: string, name: string, isKept: boolean) =>
           cause
         })
     }),
-    (made) => isKept ? Effect.void : Effect.promise(() => fs.rm(made, { recursive: true, force: true, maxRetries: 5 }))
+    (made) =>
+      Effect.suspend(() =>
+        isKept()
+          ? Effect.void
+          : Effect.promise(() => fs.rm(made, { recursive: true, force: true, maxRetries: 5 }))
+      )
   )
 
 /** So many connections of the torture's own process. */
@@ -66,7 +72,13 @@ export const make = (options: {
 }): Effect.Effect<Scratch, DatabaseError, Scope.Scope> =>
   Effect.gen(function*() {
     const { database, keep, name } = options
-    const notes = yield* folder(os.tmpdir(), `${name}_notes`, keep)
+    let areNotesKept = keep
+    const notes = {
+      folder: yield* folder(os.tmpdir(), `${name}_notes`, () => areNotesKept),
+      keepFolder: Effect.sync(() => {
+        areNotesKept = true
+      })
+    }
     const connected = (database: DatabaseUrl) =>
       Effect.map(
         Layer.build(client.layer(database, maxConnections)),
@@ -74,7 +86,7 @@ export const make = (options: {
       )
     if (database._tag === "Sqlite") {
       // Beside the file: on the same disk, and not in it.
-      const place = yield* folder(path.dirname(path.resolve(database.filename)), name, keep)
+      const place = yield* folder(path.dirname(path.resolve(database.filename)), name, () => keep)
       const own = { _tag: "Sqlite", filename: path.join(place, "scratch.db") } as const
       return {
         database: own,
@@ -82,7 +94,7 @@ export const make = (options: {
         description: own.filename,
         sql: yield* connected(own),
         connections: "a file has no connections that could be cut",
-        folder: notes
+        ...notes
       }
     }
     const sql = yield* connected({ ...database, applicationName: "trustlog torture" })
@@ -125,6 +137,6 @@ export const make = (options: {
           cut: (connection) =>
             Effect.asVoid(Effect.mapError(statements.cut(connection, name), typed("cutting a connection")))
         },
-      folder: notes
+      ...notes
     }
   })

@@ -22,8 +22,16 @@ export interface Summary {
   readonly takeovers: ReadonlyArray<number>
   /** The longest time that a lane had no owner. */
   readonly longestUnowned: number
-  /** The same, the time aside for which the machine had no time for one of us. */
+  /** The same, the time aside for which the machine had no time for one of us; and where and when that was. */
   readonly longestIdle: number
+  readonly worst: Unowned | undefined
+}
+
+/** A lane without an owner. */
+export interface Unowned {
+  readonly lane: string
+  readonly from: number
+  readonly to: number
 }
 
 export interface Watch {
@@ -58,13 +66,14 @@ export const make = (): Watch => {
   const lanes = new Map<string, Lane>()
   const owners = new Map<string, string | null>()
   const takeovers: Array<number> = []
-  const unowned: Array<{ readonly from: number; readonly to: number }> = []
+  const unowned: Array<Unowned> = []
   const waits = new Map<string, Array<{ readonly at: number; readonly millis: number }>>()
   let lookedAt: number | undefined
 
-  const owned = (lane: Lane | undefined, member: string, at: number) => {
-    if (lane?.lostBy !== undefined && lane.lostBy.member !== member) takeovers.push(at - lane.lostBy.at)
-    if (lane?.unownedSince !== undefined) unowned.push({ from: lane.unownedSince, to: at })
+  const owned = (lane: string, member: string, at: number) => {
+    const known = lanes.get(lane)
+    if (known?.lostBy !== undefined && known.lostBy.member !== member) takeovers.push(at - known.lostBy.at)
+    if (known?.unownedSince !== undefined) unowned.push({ lane, from: known.unownedSince, to: at })
   }
 
   const starved = (process: string, at: number, millis: number) => {
@@ -103,11 +112,11 @@ export const make = (): Watch => {
         const goneAt = owner === null ? undefined : gone.get(owner)
         owners.set(lane, owner)
         if (owner !== null && goneAt === undefined) {
-          owned(known, owner, at)
+          owned(lane, owner, at)
           lanes.set(lane, { lostBy: undefined, unownedSince: undefined })
         } else if (owner !== null && goneAt !== undefined && known?.lostBy?.member !== owner) {
           // It may have taken the lane, and been killed, between two looks.
-          owned(known, owner, goneAt)
+          owned(lane, owner, goneAt)
           lanes.set(lane, { lostBy: { member: owner, at: goneAt }, unownedSince: goneAt })
         } else if (known !== undefined) {
           known.unownedSince ??= lookedAt ?? at
@@ -123,14 +132,21 @@ export const make = (): Watch => {
     waiting: () => Array.from(lanes).flatMap(([lane, { unownedSince }]) => unownedSince === undefined ? [] : [lane]),
     starvation,
     summary: (at) => {
-      const open = Array.from(lanes.values()).flatMap(({ unownedSince }) =>
-        unownedSince === undefined ? [] : [{ from: unownedSince, to: at }]
+      const open = Array.from(lanes).flatMap(([lane, { unownedSince }]) =>
+        unownedSince === undefined ? [] : [{ lane, from: unownedSince, to: at }]
       )
+      const idle = (period: Unowned | undefined) =>
+        period === undefined ? 0 : period.to - period.from - starvation(period.from, period.to)
       const all = [...unowned, ...open]
+      const worst = all.reduce<Unowned | undefined>(
+        (worst, period) => idle(period) > idle(worst) ? period : worst,
+        undefined
+      )
       return {
         takeovers,
         longestUnowned: Math.max(0, ...all.map(({ from, to }) => to - from)),
-        longestIdle: Math.max(0, ...all.map(({ from, to }) => to - from - starvation(from, to)))
+        longestIdle: idle(worst),
+        worst
       }
     }
   }

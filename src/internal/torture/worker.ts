@@ -76,6 +76,9 @@ export interface Control {
 
 const measureInterval = 100
 
+/** A timer may be late by so much. */
+const lateness = 20
+
 /** Tells when the machine has no time for this process. A thread that it keeps busy itself is no such time. */
 export const measure = (control: Control, say: (event: Event) => Effect.Effect<void>) =>
   Effect.gen(function*() {
@@ -85,7 +88,7 @@ export const measure = (control: Control, say: (event: Event) => Effect.Effect<v
     const { system, user } = process.cpuUsage(before)
     const millis = (yield* monotonic.now) - at - measureInterval - (system + user) / 1_000
     if (control.wasFrozen) control.wasFrozen = false
-    else if (millis > measureInterval) yield* say({ _tag: "Starved", millis })
+    else if (millis > lateness) yield* say({ _tag: "Starved", millis })
   })
 
 export const layer = (
