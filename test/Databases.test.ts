@@ -4,6 +4,7 @@
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as SqlClient from "@effect/sql/SqlClient"
 import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -12,9 +13,11 @@ import * as fs from "node:fs/promises"
 import * as os from "node:os"
 import * as path from "node:path"
 import * as CircuitBreaker from "../src/CircuitBreaker.ts"
+import * as CursorWorker from "../src/CursorWorker.ts"
 import * as Drain from "../src/Drain.ts"
 import * as Ledger from "../src/Ledger.ts"
 import * as Migrations from "../src/Migrations.ts"
+import { laneOf } from "../src/Operation.ts"
 import * as PublisherLedger from "../src/Publisher/Ledger.ts"
 import * as Memory from "../src/Publisher/Memory.ts"
 import { Repository } from "../src/Repository.ts"
@@ -269,6 +272,37 @@ onEach((server) => {
         const rows = yield* sql<{ readonly status: string; readonly n: number }>`SELECT status, count(*) AS n
           FROM trustlog_status GROUP BY status ORDER BY status`
         assert.deepStrictEqual(rows.map(({ n, status }) => [status, Number(n)]), [["db_only", 5], ["delivered", 15]])
+      }).pipe(Effect.provide(application()), Effect.provide(Layer.orDie(fresh(server)))))
+  })
+
+  describe("a settlement", () => {
+    it.scopedLive("waits for no transaction of a host's that is open in the lane, however little else it holds", () =>
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        const trustlog = yield* Trustlog.Trustlog
+        const lane = laneOf("operation")
+        for (const count of [1, 5, 40]) {
+          const several = Array.from({ length: count }, () => read)
+          yield* trustlog.appendAll(several)
+          const isOpen = yield* Deferred.make<void>()
+          const commit = yield* Deferred.make<void>()
+          const host = yield* Effect.fork(trustlog.transaction(
+            trustlog.append(read).pipe(
+              Effect.zipRight(Deferred.succeed(isOpen, undefined)),
+              Effect.zipRight(Deferred.await(commit))
+            )
+          ))
+          yield* Deferred.await(isOpen)
+          yield* trustlog.appendAll(several)
+          const lease = yield* repository.acquire(lane, "worker", Duration.seconds(60))
+          if (lease === undefined) return assert.fail("the lane is free")
+          const { cycle } = yield* CursorWorker.session(lease)
+          assert.strictEqual((yield* cycle).delivered, count * 2)
+          yield* Deferred.succeed(commit, undefined)
+          yield* host
+          yield* repository.release(lease)
+          assert.strictEqual((yield* Drain.drainOnce()).delivered, 1)
+        }
       }).pipe(Effect.provide(application()), Effect.provide(Layer.orDie(fresh(server)))))
   })
 

@@ -122,8 +122,11 @@ export interface Dialect {
   readonly insertSize: (rows: number, columns: number) => number
   /** After an INSERT into `trustlog_cursor`: a name that is there keeps its row, or has it changed. */
   readonly onRepeatedName: (set?: Fragment) => Fragment
-  /** `DELETE FROM table t`, by its key and no other way: a scan would wait for rows that others are inserting. */
-  readonly deleteByKey: (table: Fragment) => Fragment
+  /**
+   * `DELETE FROM table t WHERE t.key is one of the values`, to which more conditions may be added. Each row is looked up by
+   * its primary key and in no other way: a scan would wait for the rows of every transaction that is open.
+   */
+  readonly deleteByKey: (table: Fragment, key: string, values: ReadonlyArray<number>) => Fragment
   /** `JOIN`, the left side read first. */
   readonly joinInOrder: Fragment
   /**

@@ -159,7 +159,16 @@ export const make = (sql: SqlClient): Dialect => {
     insertSize: (rows, columns) => Math.min(rows, Math.floor(60_000 / columns)),
     onRepeatedName: (set) =>
       set === undefined ? sql`ON CONFLICT (name) DO NOTHING` : sql`ON CONFLICT (name) DO UPDATE SET ${set}`,
-    deleteByKey: (table) => sql`DELETE FROM ${table} AS t`,
+    // Between their ends there is little more than these, whatever way a planner without statistics goes.
+    deleteByKey: (table, key, values) => {
+      const column = sql.literal(`t.${key}`)
+      const [first, last] = values.reduce<readonly [number, number]>(
+        ([first, last], value) => [Math.min(first, value), Math.max(last, value)],
+        [values[0] ?? 0, values[0] ?? 0]
+      )
+      return sql`DELETE FROM ${table} AS t
+        WHERE ${column} BETWEEN ${first} AND ${last} AND ${isAny("bigint")(`t.${key}`, values)}`
+    },
     joinInOrder: sql.literal("JOIN"),
     // Delivered rows stay in the index until they are vacuumed, which an old snapshot can put off for hours. So lanes that
     // have a row are stepped over, their pending entries unread.

@@ -102,7 +102,7 @@ export const make = (sql: SqlClient): Dialect => {
     insertSize,
     onRepeatedName: (set) =>
       set === undefined ? sql`ON CONFLICT (name) DO NOTHING` : sql`ON CONFLICT (name) DO UPDATE SET ${set}`,
-    deleteByKey: (table) => sql`DELETE FROM ${table} AS t`,
+    deleteByKey: (table, key, values) => sql`DELETE FROM ${table} AS t WHERE ${isIn(`t.${key}`, values)}`,
     joinInOrder: sql.literal("CROSS JOIN"),
     pendingLanes: ({ pending }) =>
       sql`WITH RECURSIVE found(lane) AS (

@@ -78,14 +78,8 @@ export const make = (context: Context, losses: Losses, receipts: Receipts): Pick
         Effect.gen(function*() {
           const lane = yield* fence(lease)
           const settled = [...settlement.delivered, ...settlement.refused].map((outcome) => outcome.position)
-          // Between its ends the lane holds little more than these, whatever way a planner without statistics goes.
-          const [first, last] = settled.reduce<readonly [number, number]>(
-            ([first, last], position) => [Math.min(first, position), Math.max(last, position)],
-            [Infinity, -Infinity]
-          )
           if (settled.length > 0) {
-            yield* sql`${dialect.deleteByKey(pending)} WHERE t.lane = ${lease.lane}
-              AND t.position BETWEEN ${first} AND ${last} AND ${dialect.isOneOf("t.position", settled)}`
+            yield* sql`${dialect.deleteByKey(pending, "position", settled)} AND t.lane = ${lease.lane}`
           }
           yield* insertRefused(lease.lane, settlement.refused)
           const receipted = yield* receipts.write(lease.lane, lane.value, settlement)

@@ -68,10 +68,8 @@ export const make = (
               CASE WHEN ${yield* isLive} THEN 1 ELSE 0 END AS is_live
             FROM ${cursor} WHERE name LIKE 'member/%'`
           const gone = members.filter(({ is_live }) => Number(is_live) === 0).map(({ name }) => name)
-          if (gone.length > 0) {
-            yield* sql`${dialect.deleteByKey(cursor)}
-              WHERE ${dialect.isOneOfTexts("t.name", gone)} AND NOT (${yield* isLive})`
-          }
+          // One by one, by their names: a list may be looked for among all rows, and then waits for the lanes' that are locked.
+          for (const name of gone) yield* sql`DELETE FROM ${cursor} WHERE name = ${name} AND NOT (${yield* isLive})`
           return members.length - gone.length
         })
       ),

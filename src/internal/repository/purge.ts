@@ -118,9 +118,9 @@ export const make = (
         if (found.purgedAt === null) return yield* refused("cannot be marked")
         yield* checkRows(found, leaves)
         const signature = sign({ lane, sequence, root: found.root, purgedAt: found.purgedAt })
-        const purged = dialect.isOneOf("t.position", leaves.map((leaf) => leaf.position))
-        yield* sql`${dialect.deleteByKey(promotion)} WHERE ${purged}`
-        yield* sql`${dialect.deleteByKey(operation)} WHERE ${purged}`
+        const purged = leaves.map((leaf) => leaf.position)
+        yield* sql`${dialect.deleteByKey(promotion, "position", purged)}`
+        yield* sql`${dialect.deleteByKey(operation, "position", purged)}`
         yield* sql`UPDATE ${receipt} SET purge_signature = ${signature} WHERE ${which}`
         yield* sql`UPDATE ${cursor} SET delivered = delivered + ${leaves.length}, updated_at = ${yield* now}
           WHERE name = ${purgeName}`

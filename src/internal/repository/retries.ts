@@ -160,8 +160,7 @@ export const make = (context: Context, receipts: Receipts): Pick<
           const receipted = yield* receipts.write(claim.lane, lane?.value ?? null, { ...settlement, delivered })
           if (receipted !== undefined) {
             yield* sql`UPDATE ${cursor} SET ${receipted} WHERE name = ${laneName(claim.lane)}`
-            yield* sql`${dialect.deleteByKey(retry)}
-              WHERE ${dialect.isOneOf("t.position", delivered.map(({ position }) => position))}`
+            yield* sql`${dialect.deleteByKey(retry, "position", delivered.map(({ position }) => position))}`
           }
           yield* refuse(refused)
           if (returned.length > 0) {
@@ -216,7 +215,7 @@ export const make = (context: Context, receipts: Receipts): Pick<
           const positions = found.map(({ position }) => position)
           yield* sql`INSERT INTO ${pending} (lane, position) SELECT lane, position FROM ${retry}
             WHERE ${dialect.isOneOf("position", positions)}`
-          yield* sql`${dialect.deleteByKey(retry)} WHERE ${dialect.isOneOf("t.position", positions)}`
+          yield* sql`${dialect.deleteByKey(retry, "position", positions)}`
           return found
         })
       )
