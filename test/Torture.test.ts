@@ -3,6 +3,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
@@ -93,14 +94,12 @@ describe("a torture", () => {
 })
 
 describe("a torture that is ended early", () => {
-  /** Waits until its processes work, and is told them. */
-  const working = ({ child, says }: Running) =>
-    Effect.gen(function*() {
-      yield* says("late commits and rollbacks: passed")
-      return yield* Effect.repeat(Effect.sync(() => childrenOf(child.pid ?? 0)), {
-        until: (children) => children.length > 3
-      })
-    })
+  /** Waits until it has processes, and is told them. */
+  const working = ({ child }: Running) =>
+    Effect.repeat(Effect.sync(() => childrenOf(child.pid ?? 0)), {
+      until: (children) => children.length > 3,
+      schedule: Schedule.spaced("20 millis")
+    }).pipe(Effect.map(() => childrenOf(child.pid ?? 0)))
 
   const ending = (signal: NodeJS.Signals, args: ReadonlyArray<string>) =>
     Effect.gen(function*() {
@@ -146,14 +145,17 @@ describe("a torture that is ended early", () => {
         const children = yield* working(running)
         running.child.kill("SIGKILL")
         const { stderr } = yield* running.ended
-        yield* Effect.repeat(Effect.sync(() => children.some(isAlive)), { while: (areAlive) => areAlive })
+        yield* Effect.repeat(Effect.sync(() => children.some(isAlive)), {
+          while: (areAlive) => areAlive,
+          schedule: Schedule.spaced("20 millis")
+        })
         yield* Effect.promise(() => fs.promises.rm(notesOf(nameOf({ stderr })), { recursive: true }))
       })
   )
 })
 
 describe("a torture with too few rights", () => {
-  Server.onEach((server) => {
+  Server.on("mariadb", (server) => {
     it.scopedLive("makes tables of a prefix where it may make no database, and removes them", () =>
       Effect.gen(function*() {
         const cli = yield* makeSandbox
@@ -175,7 +177,7 @@ describe("a torture with too few rights", () => {
         assert.deepStrictEqual(skipped, ["cut"])
         assert.deepStrictEqual((yield* leftIn(administrator)).filter((left) => left.startsWith(name)), [])
       }))
-  }, "mysql")
+  })
 })
 
 describe("what is asked of a torture", () => {
