@@ -2,7 +2,7 @@
  * Programs that tests run as processes of their own: Node 20 does not run TypeScript.
  */
 import { build } from "esbuild"
-import { createHash } from "node:crypto"
+import { createHash, randomUUID } from "node:crypto"
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
@@ -23,9 +23,9 @@ export const bundle = async (entry: string): Promise<string> => {
   const contents = outputFiles[0]?.contents ?? new Uint8Array()
   const name = `${path.basename(entry, ".ts")}-${createHash("sha256").update(contents).digest("hex").slice(0, 16)}`
   const target = path.join(cache, `${name}.mjs`)
-  const written = path.join(cache, `${name}.${process.pid}`)
+  const written = path.join(cache, `${name}.${randomUUID()}`)
   await fs.mkdir(cache, { recursive: true })
-  // Test files run in parallel, and may bundle the same program.
+  // Tests run in parallel, and may bundle the same program.
   await fs.writeFile(written, contents)
   await fs.rename(written, target)
   return target

@@ -3,7 +3,6 @@
  * the workers' actors and logs say.
  */
 import * as SqlClient from "@effect/sql/SqlClient"
-import type { Connection } from "@effect/sql/SqlConnection"
 import { assert } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -28,6 +27,7 @@ import type { Bracket } from "../../src/internal/dialects/Dialect.ts"
 import * as transaction from "../../src/internal/transaction.ts"
 import { client } from "../serverDatabase.ts"
 import { entry } from "../workers.ts"
+import { type Before, overheard } from "./overheard.ts"
 
 /** Waits for as long as it takes until something holds; the test's own limit ends it otherwise. */
 export const until = <E, R>(condition: Effect.Effect<boolean, E, R>): Effect.Effect<void, E, R> =>
@@ -39,39 +39,6 @@ export const entries = (numbers: ReadonlyArray<number>): ReadonlyArray<Entry> =>
 /** The numbers from one to another, both included. */
 export const range = (first: number, last: number): ReadonlyArray<number> =>
   Array.from({ length: last - first + 1 }, (_, i) => first + i)
-
-/** What is done before a statement of a transaction is sent. */
-export type Before = (statement: string) => Effect.Effect<void>
-
-const overheardConnection = (connection: Connection, before: Before): Connection => ({
-  execute: (sql, ...rest) => Effect.zipRight(before(sql), connection.execute(sql, ...rest)),
-  executeRaw: (sql, ...rest) => Effect.zipRight(before(sql), connection.executeRaw(sql, ...rest)),
-  executeStream: (sql, ...rest) => connection.executeStream(sql, ...rest),
-  executeValues: (sql, ...rest) => Effect.zipRight(before(sql), connection.executeValues(sql, ...rest)),
-  executeUnprepared: (sql, ...rest) => Effect.zipRight(before(sql), connection.executeUnprepared(sql, ...rest))
-})
-
-const overheardClient = (sql: SqlClient.SqlClient, before: Before): SqlClient.SqlClient =>
-  new Proxy(sql, {
-    get: (target, name) =>
-      name === "reserve"
-        ? Effect.map(target.reserve, (connection) => overheardConnection(connection, before))
-        : name === "withoutTransforms"
-        ? () => overheardClient(target.withoutTransforms(), before)
-        : Reflect.get(target, name)
-  })
-
-/** The same client, whose transactions let something be done before each of their statements. */
-export const overheard = <E, R>(
-  layer: Layer.Layer<SqlClient.SqlClient, E, R>,
-  before: Before
-): Layer.Layer<SqlClient.SqlClient, E, R> =>
-  Layer.map(layer, (context) =>
-    Context.add(
-      context,
-      SqlClient.SqlClient,
-      overheardClient(Context.get(context, SqlClient.SqlClient), before)
-    ))
 
 /** The repository over a database, whose tables are made if need be. */
 export const over = (
@@ -165,7 +132,10 @@ export const isolations: ReadonlyArray<Isolation> = ["READ COMMITTED", "REPEATAB
 export const hosting = (isolation: Isolation, lockWait = 5) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.flatMap(SqlClient.SqlClient, (sql) => {
     const bracket: Bracket = sql.onDialectOrElse({
-      pg: (): Bracket => ({ begin: [`BEGIN ISOLATION LEVEL ${isolation}; SET LOCAL lock_timeout = '${lockWait}s'`], end: [] }),
+      pg: (): Bracket => ({
+        begin: [`BEGIN ISOLATION LEVEL ${isolation}; SET LOCAL lock_timeout = '${lockWait}s'`],
+        end: []
+      }),
       mysql: (): Bracket => ({
         begin: [
           `SET SESSION innodb_lock_wait_timeout = ${lockWait}; ` +
