@@ -104,6 +104,12 @@ export const session = (
       bound = derived
     })
 
+    /** Only a re-derivation finds what was committed late, so an idle lane waits for the next one at most. */
+    const untilRederivation = Effect.map(monotonic.now, (now): Progress => {
+      const left = Duration.toMillis(config.rederivation) - (now - rederivedAt)
+      return { ...idle, next: Next.Idle({ atMost: Duration.millis(Math.max(0, left)) }) }
+    })
+
     /**
      * Where a page leads when it is settled: the bound to its end while a backlog drains, else to where that was a while
      * ago. Neither passes a row that is known to be pending.
@@ -140,7 +146,7 @@ export const session = (
         if (first === undefined || last === undefined) {
           // With nothing to send, a log that says it is well is believed.
           if (!page.isPaused) yield* isWell(permit)
-          return idle
+          return yield* untilRederivation
         }
         const isSingleFile = rows === 1
         if (isSingleFile) yield* repository.markInFlight(lease, first.position)
