@@ -22,8 +22,10 @@ import { type Entry, Repository } from "../../src/Repository.ts"
 import * as Sql from "../../src/Repository/Sql.ts"
 import * as RetryWorker from "../../src/RetryWorker.ts"
 import * as Trustlog from "../../src/Trustlog.ts"
+import { DatabaseError } from "../../src/TrustlogError.ts"
 import * as WorkerConfig from "../../src/WorkerConfig.ts"
 import type { Bracket } from "../../src/internal/dialects/Dialect.ts"
+import { dialectOf } from "../../src/internal/dialects/dialectOf.ts"
 import * as transaction from "../../src/internal/transaction.ts"
 import { client } from "../serverDatabase.ts"
 import { entry } from "../workers.ts"
@@ -130,10 +132,15 @@ export const isolations: ReadonlyArray<Isolation> = ["READ COMMITTED", "REPEATAB
 
 /** A host's transaction: its isolation, and how long it waits for locks, in seconds. */
 export const hosting = (isolation: Isolation, lockWait = 5) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.flatMap(SqlClient.SqlClient, (sql) => {
+  Effect.gen(function*() {
+    const sql = yield* SqlClient.SqlClient
+    const { classify, describe } = yield* dialectOf(sql)
     const bracket: Bracket = sql.onDialectOrElse({
       pg: (): Bracket => ({
-        begin: [`BEGIN ISOLATION LEVEL ${isolation}; SET LOCAL lock_timeout = '${lockWait}s'`],
+        begin: [
+          `BEGIN ISOLATION LEVEL ${isolation}; SET LOCAL lock_timeout = '${lockWait}s'; ` +
+          "SET LOCAL deadlock_timeout = '50ms'"
+        ],
         end: []
       }),
       mysql: (): Bracket => ({
@@ -145,5 +152,9 @@ export const hosting = (isolation: Isolation, lockWait = 5) => <A, E, R>(effect:
       }),
       orElse: (): Bracket => ({ begin: ["BEGIN IMMEDIATE"], end: [] })
     })
-    return transaction.own(sql, bracket, (error) => error)(effect)
+    return yield* transaction.own(
+      sql,
+      bracket,
+      (error) => new DatabaseError({ reason: classify(error), problem: describe(error), cause: error })
+    )(effect)
   })
