@@ -5,6 +5,7 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
@@ -13,6 +14,19 @@ import type { Bracket } from "./dialects/Dialect.ts"
 
 /** Runs an effect in a transaction. Only the transaction's own failures are typed here: the effect's stay as they are. */
 export type Run<F = DatabaseError> = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | F, R>
+
+/**
+ * Connections whose transaction the database has ended (MySQL does so on a deadlock), and on what failure. Whoever catches
+ * that failure and goes on would write outside any transaction, and commit nothing of what went before.
+ */
+const ended = new WeakMap<Connection, SqlError>()
+
+/** Fails when the database has ended the transaction. */
+const isOpen = <F>(connection: Connection, onFailure: (error: SqlError) => F): Effect.Effect<void, F> =>
+  Effect.suspend(() => {
+    const error = ended.get(connection)
+    return error === undefined ? Effect.void : Effect.fail(onFailure(error))
+  })
 
 /** Transactions on connections of their own: they never join an ambient one. */
 export const own = <F>(
@@ -37,7 +51,9 @@ export const own = <F>(
       )
       // A commit that fails may leave the transaction open, which would poison the connection for whoever is next.
       yield* Exit.isSuccess(exit)
-        ? Effect.tapError(Effect.mapError(commit(connection), onFailure), () => rollback(execute))
+        ? Effect.zipRight(isOpen(connection, onFailure), Effect.mapError(commit(connection), onFailure)).pipe(
+          Effect.tapError(() => rollback(execute))
+        )
         : rollback(execute)
       return yield* exit
     }))
@@ -71,14 +87,24 @@ const savepoint = <F>(
       const execute = (statement: string) =>
         Effect.mapError(connection.executeUnprepared(statement, [], undefined), onFailure)
       const name = `trustlog_${depth + 1}`
+      yield* isOpen(connection, onFailure)
       yield* restore(execute(`SAVEPOINT ${name}`))
       const exit = yield* Effect.exit(
         restore(Effect.provideService(effect, SqlClient.TransactionConnection, [connection, depth + 1]))
       )
-      // Where the database has ended the whole transaction (a deadlock on MySQL), there is no savepoint any more.
-      yield* Exit.isSuccess(exit)
-        ? execute(`RELEASE SAVEPOINT ${name}`)
-        : Effect.catchAll(execute(`ROLLBACK TO SAVEPOINT ${name}`), quietly)
+      if (Exit.isSuccess(exit)) {
+        yield* execute(`RELEASE SAVEPOINT ${name}`)
+        return exit.value
+      }
+      // Where the database has ended the whole transaction, there is no savepoint any more.
+      yield* Effect.catchAll(
+        execute(`ROLLBACK TO SAVEPOINT ${name}`),
+        (error) =>
+          Effect.zipRight(
+            quietly(error),
+            Effect.sync(() => ended.set(connection, new SqlError({ cause: Cause.squash(exit.cause) })))
+          )
+      )
       return yield* exit
     })
   )
