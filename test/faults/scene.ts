@@ -5,10 +5,13 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import { assert } from "@effect/vitest"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
 import type { Status } from "../../src/Actor.ts"
 import * as CircuitBreaker from "../../src/CircuitBreaker.ts"
 import * as CursorWorker from "../../src/CursorWorker.ts"
@@ -157,4 +160,42 @@ export const hosting = (isolation: Isolation, lockWait = 5) => <A, E, R>(effect:
       bracket,
       (error) => new DatabaseError({ reason: classify(error), problem: describe(error), cause: error })
     )(effect)
+  })
+
+/** What the tests do not wait for. */
+export const quick: Partial<WorkerConfig.Shape> = {
+  lease: Duration.seconds(2),
+  leaseRenewal: Duration.millis(500),
+  laneScan: Duration.millis(500),
+  rederivation: Duration.seconds(1)
+}
+
+/** Appends one operation, again under the same id for as long as the database cannot take it. */
+export const insist = (n: number): Effect.Effect<Trustlog.Result, Trustlog.AppendError, Trustlog.Trustlog> =>
+  Effect.flatMap(Trustlog.Trustlog, (trustlog) =>
+    Effect.retry(trustlog.append(entry(n).operation), {
+      while: (error) => error._tag === "DatabaseError" && error.isRetryable,
+      schedule: Schedule.spaced("50 millis")
+    }))
+
+/** Appends operations one by one, from a number on, until it is told to end; gives the numbers. */
+export const appending = (first: number): Effect.Effect<
+  { readonly end: Effect.Effect<ReadonlyArray<number>, Trustlog.AppendError> },
+  never,
+  Trustlog.Trustlog | Scope.Scope
+> =>
+  Effect.gen(function*() {
+    let isEnding = false
+    const appended: Array<number> = []
+    const fiber = yield* Effect.forkScoped(Effect.whileLoop({
+      while: () => !isEnding,
+      body: () => Effect.delay(insist(first + appended.length), "5 millis"),
+      step: () => void appended.push(first + appended.length)
+    }))
+    return {
+      end: Effect.suspend(() => {
+        isEnding = true
+        return Effect.as(Fiber.join(fiber), appended)
+      })
+    }
   })

@@ -16,7 +16,9 @@ export interface Proxy {
   readonly cut: Effect.Effect<void>
   /** Forwards nothing more; connections stay open, and new ones are taken. */
   readonly stall: Effect.Effect<void>
-  /** Ends `stall`: what was held back is forwarded. */
+  /** Forwards what is said to the server, and nothing that it answers. `cut` and `resume` end it. */
+  readonly mute: Effect.Effect<void>
+  /** Ends `stall` and `mute`: what was held back is forwarded. */
   readonly resume: Effect.Effect<void>
   /** Listens no more: new connections are refused, those that are open go on. */
   readonly refuse: Effect.Effect<void>
@@ -35,11 +37,13 @@ export const make = (
     const host = "127.0.0.1"
     const port = yield* Port.free
     const pairs = new Set<readonly [net.Socket, net.Socket]>()
+    /** Which directions are held back. */
     let isStalled = false
+    let isMute = false
 
     const flow = ([near, far]: readonly [net.Socket, net.Socket]): void => {
       near.pipe(far)
-      far.pipe(near)
+      if (!isMute) far.pipe(near)
     }
     const hold = ([near, far]: readonly [net.Socket, net.Socket]): void => {
       near.unpipe(far).pause()
@@ -86,14 +90,24 @@ export const make = (
         url.port = `${port}`
         return url.href
       },
-      cut,
+      cut: Effect.zipRight(
+        Effect.sync(() => {
+          isMute = false
+        }),
+        cut
+      ),
+      mute: Effect.sync(() => {
+        isMute = true
+        for (const [near, far] of pairs) far.unpipe(near).pause()
+      }),
       stall: Effect.sync(() => {
         isStalled = true
         for (const pair of pairs) hold(pair)
       }),
       resume: Effect.sync(() => {
-        if (!isStalled) return
+        if (!isStalled && !isMute) return
         isStalled = false
+        isMute = false
         for (const pair of pairs) flow(pair)
       }),
       refuse,

@@ -335,6 +335,19 @@ describe("a proxy", () => {
       assert.deepStrictEqual(yield* Fiber.join(Fiber.all(answers)), ["ab", "c"])
     }))
 
+  it.scopedLive("keeps the answers of a server that it has muted, and goes on telling it things", () =>
+    Effect.gen(function*() {
+      const proxy = yield* Proxy.make(yield* echo)
+      const caller = yield* line(proxy)
+      yield* Effect.promise(() => caller.say("a"))
+      yield* proxy.mute
+      const answer = yield* Effect.fork(Effect.promise(() => caller.say("b")))
+      yield* Effect.sleep("100 millis")
+      assert.isNull(answer.unsafePoll())
+      yield* proxy.resume
+      assert.strictEqual(yield* Fiber.join(answer), "ab")
+    }))
+
   it.scopedLive("refuses new connections while those that are open go on, and accepts them again", () =>
     Effect.gen(function*() {
       const proxy = yield* Proxy.make(yield* echo)
