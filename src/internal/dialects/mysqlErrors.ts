@@ -24,6 +24,7 @@ const reasons: Record<DatabaseReason, ReadonlyArray<number>> = {
     1161,
     1184,
     1203,
+    1226,
     1317,
     1927,
     2006,
