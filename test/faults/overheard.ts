@@ -7,15 +7,16 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 
-/** What is done before a statement of a transaction is sent. */
-export type Before = (statement: string) => Effect.Effect<void>
+/** What is done before a statement of a transaction is sent, perhaps over the same connection. */
+export type Before = (statement: string, connection: Connection) => Effect.Effect<void>
 
 const overheardConnection = (connection: Connection, before: Before): Connection => ({
-  execute: (sql, ...rest) => Effect.zipRight(before(sql), connection.execute(sql, ...rest)),
-  executeRaw: (sql, ...rest) => Effect.zipRight(before(sql), connection.executeRaw(sql, ...rest)),
+  execute: (sql, ...rest) => Effect.zipRight(before(sql, connection), connection.execute(sql, ...rest)),
+  executeRaw: (sql, ...rest) => Effect.zipRight(before(sql, connection), connection.executeRaw(sql, ...rest)),
   executeStream: (sql, ...rest) => connection.executeStream(sql, ...rest),
-  executeValues: (sql, ...rest) => Effect.zipRight(before(sql), connection.executeValues(sql, ...rest)),
-  executeUnprepared: (sql, ...rest) => Effect.zipRight(before(sql), connection.executeUnprepared(sql, ...rest))
+  executeValues: (sql, ...rest) => Effect.zipRight(before(sql, connection), connection.executeValues(sql, ...rest)),
+  executeUnprepared: (sql, ...rest) =>
+    Effect.zipRight(before(sql, connection), connection.executeUnprepared(sql, ...rest))
 })
 
 const overheardClient = (sql: SqlClient.SqlClient, before: Before): SqlClient.SqlClient =>
