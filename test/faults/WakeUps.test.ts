@@ -1,0 +1,233 @@
+/**
+ * How soon an append is picked up: by what it says itself, by what the database says, and by looking. The scan that finds
+ * everything in the end is ten seconds away.
+ */
+import * as NodeContext from "@effect/platform-node/NodeContext"
+import * as FileSystem from "@effect/platform/FileSystem"
+import type { SqlClient } from "@effect/sql/SqlClient"
+import { assert, describe, it } from "@effect/vitest"
+import * as Console from "effect/Console"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { Client } from "pg"
+import * as PostgreSQL from "../../src/Database/PostgreSQL.ts"
+import * as Sqlite from "../../src/Database/Sqlite.ts"
+import { laneOf } from "../../src/Operation.ts"
+import * as Memory from "../../src/Publisher/Memory.ts"
+import { Repository } from "../../src/Repository.ts"
+import * as Trustlog from "../../src/Trustlog.ts"
+import { parsed, pass } from "../serverDatabase.ts"
+import { query } from "../servers/Database.ts"
+import * as PgBouncer from "../servers/PgBouncer.ts"
+import * as Server from "../servers/Server.ts"
+import { suite } from "../suites/RepositoryTest.ts"
+import { entry } from "../workers.ts"
+import { application, arrived, over, range, repository, until } from "./scene.ts"
+
+/** Far more than a hint takes, and far less than a scan. */
+const soon = 2_000
+
+/** An application with workers, once it has nothing to do and has been left alone for a while. */
+const resting = (base: Parameters<typeof application>[0]) =>
+  Effect.gen(function*() {
+    const context = yield* Layer.build(application(base))
+    const { append } = Context.get(context, Trustlog.Trustlog)
+    yield* append(entry(1_000_000).operation)
+    yield* append(entry(1_000_001, { kind: "record" }).operation)
+    yield* Effect.provide(arrived([1_000_000, 1_000_001]), context)
+    return context
+  })
+
+/** Another process's client of the same database, as far as the database can tell. */
+const another = (base: Layer.Layer<Repository | SqlClient>) =>
+  Effect.map(
+    Layer.build(Layer.provideMerge(Trustlog.layer, Layer.merge(base, Memory.layer))),
+    (context) => Context.get(context, Trustlog.Trustlog)
+  )
+
+/** So long after the last one, the looks that follow an append are further apart than `soon`. */
+const rest = 4_300
+
+/**
+ * Appends some operations, the first one after a rest; gives how long each was under way once it had been committed, in
+ * milliseconds.
+ */
+const latencies = (
+  context: Context.Context<Memory.Control>,
+  append: (n: number) => Effect.Effect<unknown, unknown>,
+  numbers: ReadonlyArray<number>
+) =>
+  Effect.forEach(numbers, (n, i) =>
+    Effect.gen(function*() {
+      yield* Effect.sleep(i === 0 ? rest : 100)
+      yield* append(n)
+      const [took] = yield* Effect.timed(Effect.provide(arrived([n]), context))
+      return Duration.toMillis(took)
+    }))
+
+const report = (what: string, took: ReadonlyArray<number>) =>
+  Effect.gen(function*() {
+    yield* Console.log(`${what}: picked up after ${took.map((millis) => millis.toFixed(0)).join(", ")} ms`)
+    for (const millis of took) assert.isBelow(millis, soon, what)
+  })
+
+const measured = (name: string, make: () => Layer.Layer<Repository | SqlClient>) =>
+  Effect.gen(function*() {
+    const context = yield* resting(make())
+    const here = Context.get(context, Trustlog.Trustlog)
+    yield* report(
+      `${name}, from the same process`,
+      yield* latencies(context, (n) => here.append(entry(n).operation), range(1, 5))
+    )
+    yield* report(
+      `${name}, when a transaction commits that was open for a while`,
+      yield* latencies(
+        context,
+        (n) => here.transaction(Effect.zipRight(here.append(entry(n).operation), Effect.sleep(400))),
+        range(6, 7)
+      )
+    )
+    const there = yield* another(make())
+    yield* report(
+      `${name}, from another process`,
+      yield* latencies(context, (n) => there.append(entry(n).operation), range(11, 15))
+    )
+    yield* report(
+      `${name}, from another process into a new lane`,
+      yield* latencies(context, (n) => there.append(entry(n).operation, { lane: `new-${n}` }), range(21, 22))
+    )
+  })
+
+// They mostly wait.
+describe.concurrent("an append", () => {
+  Server.onEach((server) => {
+    it.scopedLive("is picked up at once, from the same process and from others", () =>
+      Effect.gen(function*() {
+        const url = yield* Server.database(server)
+        yield* measured(server.name, () => repository(url))
+      }))
+  })
+
+  it.scopedLive("sqlite: is picked up at once, from the same process and from others", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const filename = `${yield* fs.makeTempDirectoryScoped({ prefix: "trustlog-faults-" })}/trustlog.db`
+      yield* measured("sqlite", () => over(Sqlite.layer({ filename })))
+    }).pipe(Effect.provide(NodeContext.layer)))
+})
+
+/** A LISTEN of the test's own: what it has heard so far. */
+const listening = (url: string, channel: string) =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.promise(async () => {
+        const client = new Client({ connectionString: url })
+        const heard: Array<string> = []
+        client.on("notification", ({ payload = "" }) => heard.push(payload))
+        await client.connect()
+        await client.query(`LISTEN "${channel}"`)
+        return { client, heard }
+      }),
+      ({ client }) => Effect.promise(() => client.end())
+    ),
+    ({ heard }) => heard
+  )
+
+const listeners = (url: string) =>
+  Effect.map(
+    query(
+      url,
+      "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN \"trustlog_%'"
+    ),
+    (rows) => rows.map((row) => typeof row === "object" && row !== null ? Number(Reflect.get(row, "pid")) : 0)
+  )
+
+describe.concurrent("PostgreSQL's notifications", () => {
+  Server.onEach((server) => {
+    it.scopedLive("are few however much is appended, and name the lanes", () =>
+      Effect.gen(function*() {
+        const url = yield* Server.database(server)
+        const { append } = yield* another(repository(url))
+        const [row] = yield* query(url, "SELECT value FROM trustlog_cursor WHERE name = 'stream'")
+        const stream = typeof row === "object" && row !== null ? String(Reflect.get(row, "value")) : ""
+        const heard = yield* listening(url, `trustlog_${stream}`)
+        const [took] = yield* Effect.timed(Effect.forEach(
+          range(1, 1_000),
+          (n) => append(entry(n).operation, n % 2 === 0 ? { lane: "even" } : {}),
+          { concurrency: 8 }
+        ))
+        yield* until(Effect.sync(() => heard.length > 0))
+        yield* Effect.sleep("100 millis")
+        const millis = Duration.toMillis(took)
+        yield* Console.log(`${server.name}: ${heard.length} notifications of 1,000 appends in ${Math.round(millis)} ms`)
+        assert.isAtMost(heard.length, millis / 5 + 10)
+        assert.isBelow(heard.length, 900)
+        assert.deepStrictEqual(
+          new Set(heard.flatMap((payload) => payload.split(","))),
+          new Set<string>([laneOf("operation"), laneOf("operation", "even")])
+        )
+      }))
+
+    it.scopedLive("are not relied upon: without the connection that listens an append is found, and it comes back", () =>
+      Effect.gen(function*() {
+        const url = yield* Server.database(server)
+        const context = yield* resting(repository(url))
+        const { append } = yield* another(repository(url))
+        const before = yield* listeners(url)
+        assert.strictEqual(before.length, 1)
+        yield* query(url, `SELECT pg_terminate_backend(${before[0]})`)
+        yield* report(
+          `${server.name}, without the connection that listens`,
+          yield* latencies(context, (n) => append(entry(n).operation), [1])
+        )
+        yield* until(Effect.map(listeners(url), (now) => now.length === 1 && now[0] !== before[0]))
+        yield* report(
+          `${server.name}, with the connection that came back`,
+          yield* latencies(context, (n) => append(entry(n).operation), range(3, 5))
+        )
+      }))
+  }, "pg")
+})
+
+Server.having("pgbouncer", () => {
+  Server.on("postgresql-15", (server) => {
+    const pooled = Effect.flatMap(
+      Server.database(server),
+      (url) => Effect.map(PgBouncer.make(url, { poolSize: 8 }), (through) => ({ url, through }))
+    )
+
+    suite("the repository behind PgBouncer in transaction mode", {
+      client: Layer.unwrapScoped(Effect.map(pooled, ({ through }) => PostgreSQL.layer({ server: parsed(through) }))),
+      pass
+    })
+
+    describe.concurrent("an append behind PgBouncer", () => {
+      it.scopedLive("is found by looking, since nothing can be listened to", () =>
+        Effect.gen(function*() {
+          const { through, url } = yield* pooled
+          const context = yield* resting(repository(through))
+          const { append } = yield* another(repository(through))
+          yield* report(
+            "behind PgBouncer, from another process",
+            yield* latencies(context, (n) => append(entry(n).operation), range(1, 4))
+          )
+          assert.deepStrictEqual(yield* listeners(url), [])
+        }))
+
+      it.scopedLive("is heard of where the server itself is listened to", () =>
+        Effect.gen(function*() {
+          const { through, url } = yield* pooled
+          const base = () => over(PostgreSQL.layer({ server: parsed(through), listen: parsed(url) }))
+          const context = yield* resting(base())
+          const { append } = yield* another(base())
+          assert.strictEqual((yield* listeners(url)).length, 1)
+          yield* report(
+            "behind PgBouncer, listening to the server",
+            yield* latencies(context, (n) => append(entry(n).operation), range(1, 4))
+          )
+        }))
+    })
+  })
+})
