@@ -17,7 +17,8 @@ export type Run<F = DatabaseError> = <A, E, R>(effect: Effect.Effect<A, E, R>) =
 
 /**
  * Connections whose transaction the database has ended (MySQL does so on a deadlock), and on what failure. Whoever catches
- * that failure and goes on would write outside any transaction, and commit nothing of what went before.
+ * that failure and goes on would write outside any transaction, and commit nothing of what went before. Only clients that
+ * make an object for each transaction are remembered so: those of SQLite use one for all.
  */
 const ended = new WeakMap<Connection, SqlError>()
 
@@ -79,6 +80,7 @@ const rollback = <F>(execute: (statement: string) => Effect.Effect<unknown, F>) 
 /** A part of an ambient transaction that leaves nothing behind when it fails. */
 const savepoint = <F>(
   [connection, depth]: readonly [connection: Connection, depth: number],
+  { endsOnFailure = false }: Bracket,
   onFailure: (error: SqlError) => F
 ): Run<F> =>
 (effect) =>
@@ -97,14 +99,10 @@ const savepoint = <F>(
         return exit.value
       }
       // Where the database has ended the whole transaction, there is no savepoint any more.
-      yield* Effect.catchAll(
-        execute(`ROLLBACK TO SAVEPOINT ${name}`),
-        (error) =>
-          Effect.zipRight(
-            quietly(error),
-            Effect.sync(() => ended.set(connection, new SqlError({ cause: Cause.squash(exit.cause) })))
-          )
-      )
+      yield* Effect.catchAll(execute(`ROLLBACK TO SAVEPOINT ${name}`), (error) => {
+        if (endsOnFailure) ended.set(connection, new SqlError({ cause: Cause.squash(exit.cause) }))
+        return quietly(error)
+      })
       return yield* exit
     })
   )
@@ -119,6 +117,6 @@ export const joining = <F>(
   return (effect) =>
     Effect.flatMap(
       Effect.serviceOption(SqlClient.TransactionConnection),
-      (ambient) => Option.isNone(ambient) ? open(effect) : savepoint(ambient.value, onFailure)(effect)
+      (ambient) => Option.isNone(ambient) ? open(effect) : savepoint(ambient.value, bracket, onFailure)(effect)
     )
 }

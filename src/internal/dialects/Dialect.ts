@@ -32,6 +32,8 @@ export interface Bracket {
   readonly begin: ReadonlyArray<string>
   /** Said when it has ended, however that was. */
   readonly end: ReadonlyArray<string>
+  /** Whether a statement that fails (in a deadlock, on MySQL) may end the whole transaction without a word. */
+  readonly endsOnFailure?: boolean
 }
 
 /** The columns of `horizon`. */

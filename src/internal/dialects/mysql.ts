@@ -166,7 +166,7 @@ export const make = (sql: SqlClient): Dialect => {
           AND ${isOneOfTexts("LOWER(t.table_name)", names.map((name) => name.toLowerCase()))}`,
     quote,
 
-    host: { begin: ["START TRANSACTION"], end: [] },
+    host: { begin: ["START TRANSACTION"], end: [], endsOnFailure: true },
     worker,
     snapshot: {
       begin: [
