@@ -10,6 +10,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Fiber from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import * as Sqlite from "../../src/Database/Sqlite.ts"
@@ -106,7 +107,7 @@ describe("two hosts that append one id at once", () => {
           const hosted = yield* Effect.either(
             hosting(isolation)(Effect.gen(function*() {
               yield* sql`SELECT count(*) FROM operation`
-              yield* Effect.mapInputContext(append(entries([first, second])), (_: Context.Context<never>) => elsewhere)
+              yield* Effect.locally(append(entries([first, second])), FiberRef.currentContext, elsewhere)
               const conflict = yield* Effect.flip(append([entry(third), entry(second, { actor: "mallory" })]))
               const results = yield* append(entries([first, third]))
               return [conflict._tag, ...outcomes(results)]

@@ -4,11 +4,11 @@
  */
 import * as SqlClient from "@effect/sql/SqlClient"
 import { assert, describe, it } from "@effect/vitest"
-import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Fiber from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
 import { Repository } from "../../src/Repository.ts"
 import { DatabaseError } from "../../src/TrustlogError.ts"
 import { fresh } from "../serverDatabase.ts"
@@ -117,7 +117,7 @@ describe("a serialisation failure", () => {
         let isFirst = true
         const host = hosting("REPEATABLE READ")(Effect.gen(function*() {
           yield* sql`SELECT count(*) FROM operation`
-          if (isFirst) yield* Effect.mapInputContext(append(1), (_: Context.Context<never>) => elsewhere)
+          if (isFirst) yield* Effect.locally(append(1), FiberRef.currentContext, elsewhere)
           isFirst = false
           return yield* append(1, 2)
         }))
@@ -137,7 +137,7 @@ describe("a serialisation failure", () => {
           Effect.gen(function*() {
             yield* sql`SET SESSION innodb_snapshot_isolation = ON`.unprepared
             yield* sql`SELECT count(*) FROM operation`
-            yield* Effect.mapInputContext(append(1), (_: Context.Context<never>) => elsewhere)
+            yield* Effect.locally(append(1), FiberRef.currentContext, elsewhere)
             return yield* append(1, 2)
           }).pipe(Effect.ensuring(Effect.orDie(sql`SET SESSION innodb_snapshot_isolation = DEFAULT`.unprepared)))
         )

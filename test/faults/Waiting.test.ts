@@ -181,7 +181,7 @@ describe("while a transaction of a worker is open", () => {
                 }
               }).pipe(
                 Effect.provide(host),
-                Effect.mapError((error) => new Error(`while ${name} is open: ${error.message}`))
+                Effect.mapError((error) => ({ during: name, error }))
               )
             )
           }
@@ -213,8 +213,7 @@ describe("while a host's append is open", () => {
             Effect.forEach([...verbs(lease), ...reads(lease)], ([name, verb]) =>
               Effect.mapError(
                 Effect.flatMap(Effect.provide(Repository, host), verb),
-                (error) =>
-                  new Error(`${name}: ${error.message}`)
+                (error) => ({ verb: name, error })
               ), { discard: true })
           )
         }))

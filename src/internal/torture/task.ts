@@ -8,7 +8,7 @@ import { Lane } from "../../Operation.ts"
 const Text = Schema.UndefinedOr(Schema.String)
 
 const Database = Schema.Union(
-  Schema.Struct({ _tag: Schema.Literal("Sqlite"), filename: Schema.String }),
+  Schema.TaggedStruct("Sqlite", { filename: Schema.String }),
   Schema.Struct({
     _tag: Schema.Literal("PostgreSQL", "MySQL"),
     host: Schema.String,
