@@ -15,7 +15,7 @@ import * as faults from "./internal/torture/faults.ts"
 import * as scenario from "./internal/torture/scenario.ts"
 import * as scratch from "./internal/torture/scratch.ts"
 import * as watch from "./internal/torture/watch.ts"
-import * as crewOf from "./internal/torture/worker.ts"
+import * as worker from "./internal/torture/worker.ts"
 
 export interface Options {
   /** Its tables and its data are not touched; of an SQLite file only the folder is used, for a file beside it. */
@@ -155,7 +155,7 @@ export const plan = (options: Options): Either.Either<Plan, string> => {
     leaseSeconds: Math.min(asked, Math.max(shortestLease, minutes * 60 / 12)),
     connections: database._tag === "Sqlite"
       ? 0
-      : workers * (crewOf.maxConnections + 1) + writers + 2 + scratch.maxConnections,
+      : workers * (worker.maxConnections + 1) + writers + 2 + scratch.maxConnections,
     maxOperations: maxOperations * names.length
   })
 }

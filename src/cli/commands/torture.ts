@@ -35,10 +35,8 @@ const announcement = (plan: Torture.Plan): ReadonlyArray<string> => {
     isFile
       ? `makes a folder ${plan.name} beside ${where}, which itself is not touched`
       : `makes the schema ${plan.name} in ${where} (tables of that prefix where it may not), and touches nothing else`,
-    `for about ${plan.minutes} min, ${
-      Output.counted(plan.workers, "worker process")
-        .replace(/ss(e?s)?$/, "sses")
-    } deliver what ${Output.counted(plan.writers, "writer")} append: ` +
+    `for about ${plan.minutes} min, ${plan.workers} worker processes deliver what ` +
+    `${Output.counted(plan.writers, "writer")} ${plan.writers === 1 ? "appends" : "append"}: ` +
     `at most ${Output.counted(plan.maxOperations, "operation")}` +
     (isFile ? "" : `, over at most ${plan.connections} connections`),
     isFile

@@ -38,7 +38,7 @@ export interface Crew {
   readonly end: Effect.Effect<void>
 }
 
-const fault = (lane: string, epoch: number): string => `${lane} ${epoch}`
+const leaseName = (lane: string, epoch: number): string => `${lane} ${epoch}`
 
 /** Waits so long for a worker that is to come to a place, or to its end. */
 const patience = "20 seconds"
@@ -79,7 +79,7 @@ export const make = (options: {
               worker.epochs.set(event.lane, event.epoch)
               return
             case "Settled":
-              if (worker.lost.has(fault(event.lane, event.epoch))) {
+              if (worker.lost.has(leaseName(event.lane, event.epoch))) {
                 problems.push(`worker ${index} settled lane ${event.lane} under a lease that it had lost`)
               }
               return
@@ -165,7 +165,7 @@ export const make = (options: {
             // One that lapsed and that nobody took may still be renewed.
             for (const [lane, epoch] of held) {
               const owner = watch.ownerOf(lane)
-              if (owner !== null && owner !== member) worker.lost.add(fault(lane, epoch))
+              if (owner !== null && owner !== member) worker.lost.add(leaseName(lane, epoch))
             }
             watch.back(member)
           } else {
