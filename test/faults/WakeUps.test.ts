@@ -11,7 +11,6 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { Client } from "pg"
 import * as PostgreSQL from "../../src/Database/PostgreSQL.ts"
 import * as Sqlite from "../../src/Database/Sqlite.ts"
 import { laneOf } from "../../src/Operation.ts"
@@ -24,10 +23,7 @@ import * as PgBouncer from "../servers/PgBouncer.ts"
 import * as Server from "../servers/Server.ts"
 import { suite } from "../suites/RepositoryTest.ts"
 import { entry } from "../workers.ts"
-import { application, arrived, over, range, repository, until } from "./scene.ts"
-
-/** Far more than a hint takes, and far less than a scan. */
-const soon = 2_000
+import { application, arrived, listening, over, range, repository, rest, soon, until } from "./scene.ts"
 
 /** An application with workers, once it has nothing to do and has been left alone for a while. */
 const resting = (base: Parameters<typeof application>[0]) =>
@@ -46,9 +42,6 @@ const another = (base: Layer.Layer<Repository | SqlClient>) =>
     Layer.build(Layer.provideMerge(Trustlog.layer, Layer.merge(base, Memory.layer))),
     (context) => Context.get(context, Trustlog.Trustlog)
   )
-
-/** So long after the last one, the looks that follow an append are further apart than `soon`. */
-const rest = 4_300
 
 /**
  * Appends some operations, the first one after a rest; gives how long each was under way once it had been committed, in
@@ -118,23 +111,6 @@ describe.concurrent("an append", () => {
     }).pipe(Effect.provide(NodeContext.layer)))
 })
 
-/** A LISTEN of the test's own: what it has heard so far. */
-const listening = (url: string, channel: string) =>
-  Effect.map(
-    Effect.acquireRelease(
-      Effect.promise(async () => {
-        const client = new Client({ connectionString: url })
-        const heard: Array<string> = []
-        client.on("notification", ({ payload = "" }) => heard.push(payload))
-        await client.connect()
-        await client.query(`LISTEN "${channel}"`)
-        return { client, heard }
-      }),
-      ({ client }) => Effect.promise(() => client.end())
-    ),
-    ({ heard }) => heard
-  )
-
 const listeners = (url: string) =>
   Effect.map(
     query(
@@ -150,9 +126,7 @@ describe.concurrent("PostgreSQL's notifications", () => {
       Effect.gen(function*() {
         const url = yield* Server.database(server)
         const { append } = yield* another(repository(url))
-        const [row] = yield* query(url, "SELECT value FROM trustlog_cursor WHERE name = 'stream'")
-        const stream = typeof row === "object" && row !== null ? String(Reflect.get(row, "value")) : ""
-        const heard = yield* listening(url, `trustlog_${stream}`)
+        const heard = yield* listening(url)
         const [took] = yield* Effect.timed(Effect.forEach(
           range(1, 1_000),
           (n) => append(entry(n).operation, n % 2 === 0 ? { lane: "even" } : {}),
@@ -177,11 +151,12 @@ describe.concurrent("PostgreSQL's notifications", () => {
         const { append } = yield* another(repository(url))
         const before = yield* listeners(url)
         assert.strictEqual(before.length, 1)
+        yield* Effect.sleep(rest)
         yield* query(url, `SELECT pg_terminate_backend(${before[0]})`)
-        yield* report(
-          `${server.name}, without the connection that listens`,
-          yield* latencies(context, (n) => append(entry(n).operation), [1])
-        )
+        yield* append(entry(1).operation)
+        const [took] = yield* Effect.timed(Effect.provide(arrived([1]), context))
+        assert.deepStrictEqual(yield* listeners(url), [], "it has not come back yet")
+        yield* report(`${server.name}, without the connection that listens`, [Duration.toMillis(took)])
         yield* until(Effect.map(listeners(url), (now) => now.length === 1 && now[0] !== before[0]))
         yield* report(
           `${server.name}, with the connection that came back`,

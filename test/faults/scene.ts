@@ -12,6 +12,7 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import { Client } from "pg"
 import type { Status } from "../../src/Actor.ts"
 import * as CircuitBreaker from "../../src/CircuitBreaker.ts"
 import * as CursorWorker from "../../src/CursorWorker.ts"
@@ -31,6 +32,7 @@ import type { Bracket } from "../../src/internal/dialects/Dialect.ts"
 import { dialectOf } from "../../src/internal/dialects/dialectOf.ts"
 import * as transaction from "../../src/internal/transaction.ts"
 import { client } from "../serverDatabase.ts"
+import { query } from "../servers/Database.ts"
 import { entry } from "../workers.ts"
 import { type Before, overheard } from "./overheard.ts"
 
@@ -166,8 +168,7 @@ export const hosting = (isolation: Isolation, lockWait = 5) => <A, E, R>(effect:
 export const quick: Partial<WorkerConfig.Shape> = {
   lease: Duration.seconds(2),
   leaseRenewal: Duration.millis(500),
-  laneScan: Duration.millis(500),
-  rederivation: Duration.seconds(1)
+  laneScan: Duration.millis(500)
 }
 
 /** Appends one operation, again under the same id for as long as the database cannot take it. */
@@ -199,3 +200,28 @@ export const appending = (first: number): Effect.Effect<
       })
     }
   })
+
+/** Far more milliseconds than a hint takes, and far fewer than a scan. */
+export const soon = 2_000
+
+/** So many milliseconds after the last one, the looks that follow an append are further apart than `soon`. */
+export const rest = 4_300
+
+/** A LISTEN of the test's own on PostgreSQL: what it has heard so far. */
+export const listening = (url: string): Effect.Effect<ReadonlyArray<string>, never, Scope.Scope> =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.promise(async () => {
+        const [row] = await Effect.runPromise(query(url, "SELECT value FROM trustlog_cursor WHERE name = 'stream'"))
+        const stream = typeof row === "object" && row !== null ? String(Reflect.get(row, "value")) : ""
+        const client = new Client({ connectionString: url })
+        const heard: Array<string> = []
+        client.on("notification", ({ payload = "" }) => heard.push(payload))
+        await client.connect()
+        await client.query(`LISTEN "trustlog_${stream}"`)
+        return { client, heard }
+      }),
+      ({ client }) => Effect.promise(() => client.end())
+    ),
+    ({ heard }) => heard
+  )
