@@ -73,7 +73,7 @@ describe.concurrent("a transaction that inserted first and commits 15 seconds af
  * Writers with random delays that roll some of their transactions back, and what they have committed. A batch is
  * appended in two parts, so that transactions overlap in many ways.
  */
-const write = (repository: Repository["Type"], writer: number, count: number) =>
+const write = (repository: Repository["Type"], writer: number, count: number, longest: number) =>
   Effect.gen(function*() {
     const committed: Array<number> = []
     for (let done = 0; done < count;) {
@@ -82,7 +82,9 @@ const write = (repository: Repository["Type"], writer: number, count: number) =>
       const batch = entries(range(first, first + size - 1)).map((one) => ({ ...one, isIdNew: true }))
       const half = yield* Random.nextIntBetween(0, size)
       const isRolledBack = (yield* Random.next) < 0.15
-      const pause = Effect.flatMap(Random.nextIntBetween(0, 25), (millis) => Effect.sleep(millis))
+      // Now and then for longer than the bound trails behind the head.
+      const isSlow = (yield* Random.next) < 0.03
+      const pause = Effect.flatMap(Random.nextIntBetween(0, isSlow ? longest : 25), (millis) => Effect.sleep(millis))
       const transaction = yield* Effect.either(repository.transaction(Effect.gen(function*() {
         yield* repository.append(batch.slice(0, half))
         yield* pause
@@ -98,7 +100,12 @@ const write = (repository: Repository["Type"], writer: number, count: number) =>
   })
 
 /** Exactly what was committed has arrived, and everything at least once. */
-const arrivedExactly = (repositories: ReadonlyArray<Repository["Type"]>, writers: number, operations: number) =>
+const arrivedExactly = (
+  repositories: ReadonlyArray<Repository["Type"]>,
+  writers: number,
+  operations: number,
+  longest: number
+) =>
   Effect.gen(function*() {
     const seed = yield* Random.nextInt
     const committed = new Set(
@@ -108,7 +115,10 @@ const arrivedExactly = (repositories: ReadonlyArray<Repository["Type"]>, writers
           const repository = repositories[writer % repositories.length]
           return repository === undefined
             ? Effect.dieMessage("there is one")
-            : Effect.withRandom(write(repository, writer, Math.ceil(operations / writers)), Random.make(seed + writer))
+            : Effect.withRandom(
+              write(repository, writer, Math.ceil(operations / writers), longest),
+              Random.make(seed + writer)
+            )
         },
         { concurrency: "unbounded" }
       )).flat()
@@ -132,7 +142,7 @@ const quick = { rederivation: Duration.seconds(1) }
 describe("concurrent writers with random delays and rollbacks", () => {
   onEachKind((server) => {
     it.scopedLive("32 of them, 50,000 operations: exactly what was committed arrives", () =>
-      Effect.flatMap(Repository, (repository) => arrivedExactly([repository], 32, 50_000)).pipe(
+      Effect.flatMap(Repository, (repository) => arrivedExactly([repository], 32, 50_000, 2_500)).pipe(
         Effect.provide(application(over(fresh(server, { maxConnections: 40 })), quick))
       ))
   })
@@ -146,7 +156,7 @@ describe("concurrent writers with random delays and rollbacks", () => {
         range(1, 4),
         () => Effect.map(Layer.build(database()), (context) => Context.get(context, Repository))
       )
-      yield* arrivedExactly(repositories, 8, 4_000).pipe(
+      yield* arrivedExactly(repositories, 8, 4_000, 50).pipe(
         Effect.provide(Layer.provideMerge(workers(quick), Layer.merge(database(), Memory.layer)))
       )
     }).pipe(Effect.provide(NodeContext.layer)))
