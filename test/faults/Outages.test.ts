@@ -7,6 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as fs from "node:fs/promises"
 import * as os from "node:os"
@@ -248,9 +249,12 @@ for (const kind of kinds) {
             const { append, transaction } = yield* Repository
             const isHeld = yield* Effect.makeLatch()
             const release = yield* Effect.makeLatch()
-            // As many transactions at once as there may be connections, and one more.
+            // As many transactions as there may be connections, however often the workers are quicker.
             const holders = yield* Effect.forEach(range(1, 3), () =>
-              Effect.fork(Effect.either(transaction(Effect.zipRight(isHeld.open, release.await)))))
+              Effect.fork(Effect.retry(
+                transaction(Effect.zipRight(isHeld.open, release.await)),
+                Schedule.spaced("20 millis")
+              )))
             yield* isHeld.await
             yield* until(Effect.map(Effect.either(append(entries([1]))), (result) => {
               if (result._tag === "Right")
