@@ -60,10 +60,10 @@ const latencies = (
       return Duration.toMillis(took)
     }))
 
-const report = (what: string, took: ReadonlyArray<number>) =>
+const report = (what: string, took: ReadonlyArray<number>, within = soon) =>
   Effect.gen(function*() {
     yield* Console.log(`${what}: picked up after ${took.map((millis) => millis.toFixed(0)).join(", ")} ms`)
-    for (const millis of took) assert.isBelow(millis, soon, what)
+    for (const millis of took) assert.isBelow(millis, within, what)
   })
 
 const measured = (name: string, make: () => Layer.Layer<Repository | SqlClient>) =>
@@ -89,7 +89,9 @@ const measured = (name: string, make: () => Layer.Layer<Repository | SqlClient>)
     )
     yield* report(
       `${name}, from another process into a new lane`,
-      yield* latencies(context, (n) => there.append(entry(n).operation, { lane: `new-${n}` }), range(21, 22))
+      yield* latencies(context, (n) => there.append(entry(n).operation, { lane: `new-${n}` }), range(21, 22)),
+      // Those who deliver look for new lanes every second.
+      5_000
     )
   })
 
