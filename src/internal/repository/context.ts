@@ -132,7 +132,6 @@ export const make = (
     later: (duration: Duration.Duration) => dialect.time(Duration.toMillis(duration)),
     /** So many rows at most. A number here is no parameter to every driver. */
     limit: (rows: number) => sql.literal(`LIMIT ${Math.max(0, Math.floor(rows))}`),
-    failure,
     typed,
     query,
     page,
