@@ -8,7 +8,7 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Envelope from "./Envelope.ts"
 import type { Lane } from "./Operation.ts"
-import { isFinal, type Message, type Outcome, type Published, Publisher, type Reason } from "./Publisher.ts"
+import { isFinal, messageOf, type Outcome, type Published, Publisher, type Reason } from "./Publisher.ts"
 import { type Delivered, type Refusal, Repository, type Row } from "./Repository.ts"
 import * as RetryPolicy from "./RetryPolicy.ts"
 import { Signer } from "./Signer.ts"
@@ -74,13 +74,11 @@ export const attempt = (lane: Lane, page: ReadonlyArray<Row>): Effect.Effect<Att
       }
     }
     const signed = yield* signer.sign(ready.map(({ encoded }) => encoded))
-    const messages = Arr.zipWith(ready, signed, ({ encoded }, bytes): Message => ({
-      stream,
-      id: encoded.id,
-      bytes,
-      contentHash: encoded.contentHash,
-      traceparent: encoded.traceparent
-    }))
+    const messages = Arr.zipWith(
+      ready,
+      signed,
+      ({ encoded }, bytes) => messageOf(stream, encoded, bytes, signer.contentType)
+    )
     const published = yield* Effect.either(Effect.timeoutTo(publisher.publish(topic, messages), {
       duration: publishDeadline,
       onSuccess: (published) => published,

@@ -35,12 +35,16 @@ export interface Recorded {
   readonly traceparent: string | null
 }
 
+/** The media type of an envelope's bytes; signatures are made over it as well. */
+export const contentType = "application/vnd.trustlog.envelope+json"
+
 /** The bytes to send, and their hash. */
 export interface Encoded {
   readonly id: OperationId
+  /** What the bytes say. */
+  readonly entry: Recorded
   readonly bytes: Uint8Array
   readonly contentHash: string
-  readonly traceparent: string | null
 }
 
 /** Fixes what an operation left open: the time, where it gave none, and the payload's text. */
@@ -116,7 +120,7 @@ const encoder = new TextEncoder()
 
 const encodeText = (entry: Recorded, line: string): Encoded => {
   const bytes = encoder.encode(line)
-  return { id: entry.id, bytes, contentHash: sha256.hexOfBytes(bytes), traceparent: entry.traceparent }
+  return { id: entry.id, entry, bytes, contentHash: sha256.hexOfBytes(bytes) }
 }
 
 /**

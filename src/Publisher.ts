@@ -3,6 +3,7 @@
  */
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
+import type { Encoded, Recorded } from "./Envelope.ts"
 import type { OperationId } from "./Operation.ts"
 import { type PublisherError, RefusalReason } from "./TrustlogError.ts"
 
@@ -13,11 +14,23 @@ export interface Message {
   readonly id: OperationId
   /** What is sent: the envelope's bytes, signed where a signer is configured. */
   readonly bytes: Uint8Array
+  /** The media type of the bytes. */
+  readonly contentType: string
   /** SHA-256 of the envelope's unsigned bytes, 64 lower-case hex digits. */
   readonly contentHash: string
-  /** W3C trace context to continue, if the host recorded one. */
-  readonly traceparent: string | null
+  /** What the bytes say, for logs that carry attributes beside them. */
+  readonly entry: Recorded
 }
+
+/** The message of an envelope, whose bytes are sent as a signer has made them. */
+export const messageOf = (stream: string, encoded: Encoded, bytes: Uint8Array, contentType: string): Message => ({
+  stream,
+  id: encoded.id,
+  bytes,
+  contentType,
+  contentHash: encoded.contentHash,
+  entry: encoded.entry
+})
 
 /** Why a log refused one record. */
 export const Reason = RefusalReason

@@ -10,7 +10,7 @@ import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
 import * as Envelope from "./Envelope.ts"
 import { type Input, type Lane, Operation, type OperationId, timestampOf } from "./Operation.ts"
-import { type Message, type Outcome, Publisher } from "./Publisher.ts"
+import { messageOf, type Outcome, Publisher } from "./Publisher.ts"
 import { type Appended, type Entry, Repository, type Stats } from "./Repository.ts"
 import { Signer } from "./Signer.ts"
 import { type Name, Strategy } from "./Strategy.ts"
@@ -116,17 +116,13 @@ export const make: Effect.Effect<Trustlog["Type"], never, Repository | Publisher
           : []
       ) {
         const signed = yield* signer.sign(run.map(({ encoded }) => encoded))
-        const messages = Arr.zipWith(run, signed, ({ encoded }, bytes): Message => ({
-          stream: repository.stream,
-          id: encoded.id,
-          bytes,
-          contentHash: encoded.contentHash,
-          traceparent: encoded.traceparent
-        }))
+        const messages = Arr.zipWith(run, signed, ({ encoded }, bytes) =>
+          messageOf(repository.stream, encoded, bytes, signer.contentType))
         const { outage, outcomes } = yield* publisher.publish(run[0].topic, messages)
         for (const [i, { id }] of messages.entries()) {
           const failure = failureOf(id, outcomes[i], outage)
-          if (failure !== undefined) return yield* failure
+          if (failure !== undefined)
+            return yield* failure
         }
       }
       return operations.map(({ id }): Result => ({ id, outcome: "sent" }))

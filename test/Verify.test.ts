@@ -16,7 +16,7 @@ import * as Drain from "../src/Drain.ts"
 import * as Envelope from "../src/Envelope.ts"
 import * as Ledger from "../src/Ledger.ts"
 import { fromUnknown, type Input, timestampOf } from "../src/Operation.ts"
-import { type Message, Publisher } from "../src/Publisher.ts"
+import { type Message, messageOf as messageFor, Publisher } from "../src/Publisher.ts"
 import * as Receipt from "../src/Receipt.ts"
 import { Repository } from "../src/Repository.ts"
 import * as Trustlog from "../src/Trustlog.ts"
@@ -797,15 +797,15 @@ const ledgerCases: ReadonlyArray<Case> = [
   }
 ]
 
-const messageOf = (stream: string, given: Input, isStored = true): Message => ({
-  stream,
-  ...Either.getOrThrow(
+const messageOf = (stream: string, given: Input, isStored = true): Message => {
+  const { encoded } = Either.getOrThrow(
     Either.flatMap(
       fromUnknown(given),
       (operation) => Envelope.seal(stream, operation, timestampOf(0), { isStored })
     )
-  ).encoded
-})
+  )
+  return messageFor(stream, encoded, encoded.bytes, Envelope.contentType)
+}
 
 /** Adds entries to the ledger as its own key's owner may. */
 const publish = (world: World, messages: (stream: string) => ReadonlyArray<Message>) =>

@@ -4,7 +4,7 @@
 import * as Either from "effect/Either"
 import * as Envelope from "../src/Envelope.ts"
 import { fromUnknown, timestampOf } from "../src/Operation.ts"
-import type { Message } from "../src/Publisher.ts"
+import { type Message, messageOf } from "../src/Publisher.ts"
 
 /** A stream of its own for messages that are told apart by number. */
 export const stream = "5f8c1e0a-3f57-4d6f-9a51-0a3c4f6b7d21"
@@ -29,7 +29,7 @@ export const message = (n: number, options: { readonly payload?: unknown; readon
     ),
     (error) => error
   )
-  return { stream: of, ...encoded }
+  return messageOf(of, encoded, encoded.bytes, Envelope.contentType)
 }
 
 /** The messages from one number up to, not including, another. */
