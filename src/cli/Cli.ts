@@ -143,6 +143,16 @@ const verify = Command.make("verify", {
   Command.withDescription("Prove that nothing is missing, altered or added, in database and ledger.")
 )
 
+const doctor = Command.make(
+  "doctor",
+  { json },
+  (options) => Effect.interruptible(lazy(() => import("./commands/doctor.ts"), ({ doctor }) => doctor(options)))
+).pipe(
+  Command.withDescription(
+    "Look at database, log, topics, rights, certificates, token and clocks, and say what is wrong. Changes nothing."
+  )
+)
+
 const optional = <A>(option: Options.Options<A>, description: string) =>
   option.pipe(Options.withDescription(description), Options.optional)
 
@@ -184,6 +194,7 @@ const trustlog = Command.make("trustlog").pipe(
     promote,
     purge,
     verify,
+    doctor,
     torture
   ])
 )

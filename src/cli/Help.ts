@@ -35,6 +35,7 @@ const examples: Record<string, ReadonlyArray<string>> = {
   promote: ["trustlog promote 01926f3e-7d4c-7b1a-9c55-3f0e6a1b2c3d"],
   purge: ["trustlog purge --older-than 90d", "trustlog verify && trustlog purge --older-than 90d --json"],
   verify: ["trustlog verify", "trustlog verify --allow-pending --json"],
+  doctor: ["trustlog doctor", "trustlog doctor --json | jq '.findings[] | select(.verdict != \"ok\")'"],
   torture: [
     "trustlog torture --database postgres://app:secret@db.example.org/app --minutes 5",
     "trustlog torture --minutes 0.5 --json | jq .passed"
@@ -48,10 +49,11 @@ const general = [
   ),
   HelpDoc.p("`trustlog COMMAND --help` tells more of a command."),
   HelpDoc.h1("ENVIRONMENT"),
-  HelpDoc.p("  TRUSTLOG_DATABASE_URL    sqlite:<file>; sqlite:trustlog.db by default"),
-  HelpDoc.p("  TRUSTLOG_PUBLISHER_URL   ledger:<folder>; ledger:trustlog-ledger by default"),
+  HelpDoc.p("  TRUSTLOG_DATABASE_URL    sqlite:<file> (sqlite:trustlog.db by default), postgres://… or mysql://…"),
+  HelpDoc.p("  TRUSTLOG_PUBLISHER_URL   ledger:<folder> (ledger:trustlog-ledger by default), or Apache Pulsar:"),
+  HelpDoc.p("                           ws://host:8080, wss://host:8443, pulsar://host:6650 or pulsar+ssl://host:6651"),
   HelpDoc.p("  TRUSTLOG_KEY_FILE        the signing key; <ledger>.key by default"),
-  HelpDoc.p("  TRUSTLOG_TABLE_PREFIX    what every table's name begins with; nothing by default")
+  HelpDoc.p("  docs/operations.md lists all; `trustlog doctor` says what is wrong with them.")
 ]
 
 const common = [
