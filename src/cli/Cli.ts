@@ -153,6 +153,16 @@ const doctor = Command.make(
   )
 )
 
+const key = Command.make("key", {
+  file: Args.text({ name: "FILE" }).pipe(
+    Args.withDescription("The key's file, made where there is none; without it, that in TRUSTLOG_SIGNING_KEY_FILE."),
+    Args.optional
+  ),
+  json
+}, (options) => Effect.interruptible(lazy(() => import("./commands/key.ts"), ({ key }) => key(options)))).pipe(
+  Command.withDescription("Make a key that signs what is delivered, and print its id and its public half.")
+)
+
 const optional = <A>(option: Options.Options<A>, description: string) =>
   option.pipe(Options.withDescription(description), Options.optional)
 
@@ -194,6 +204,7 @@ const trustlog = Command.make("trustlog").pipe(
     promote,
     purge,
     verify,
+    key,
     doctor,
     torture
   ])

@@ -2,7 +2,8 @@
  * Proves that nothing is missing, altered or added.
  */
 import * as Effect from "effect/Effect"
-import { keyFileOf, TrustlogConfig } from "../../TrustlogConfig.ts"
+import * as Layer from "effect/Layer"
+import { keyFileOf, layerTrustedKeys, TrustlogConfig } from "../../TrustlogConfig.ts"
 import * as Verify from "../../Verify.ts"
 import { Found } from "../Failure.ts"
 import * as Output from "../Output.ts"
@@ -26,7 +27,7 @@ const verdicts: Record<Verify.Report["verdict"], string> = {
 export const verify = (options: { readonly allowPending: boolean; readonly json: boolean }) =>
   Effect.gen(function*() {
     const config = yield* TrustlogConfig
-    const { publisher } = config
+    const { publisher, trustedKeyFiles } = config
     let checked = 0
     const report = yield* Output.withProgress(
       Effect.sync(() => `${Output.count(checked)} checked`),
@@ -65,7 +66,12 @@ export const verify = (options: { readonly allowPending: boolean; readonly json:
         ...purged === 0 ? [] : [`${Output.count(purged)} more were purged after their delivery`],
         ...ledgerSize === null
           ? []
-          : [`the ledger has ${ledgerSize === 1 ? "1 entry" : `${Output.count(ledgerSize)} entries`}`],
+          : [
+            `the ledger has ${ledgerSize === 1 ? "1 entry" : `${Output.count(ledgerSize)} entries`}`,
+            ...trustedKeyFiles.length === 0
+              ? []
+              : [`signatures were checked, with ${Output.counted(trustedKeyFiles.length, "trusted key")}`]
+          ],
         ...shown("missing", missing, missingTotal),
         ...shown("altered", altered, alteredTotal),
         ...shown("surplus", surplus, surplusTotal),
@@ -73,4 +79,4 @@ export const verify = (options: { readonly allowPending: boolean; readonly json:
       ]
     )
     if (verdict === "tampered" || (verdict === "incomplete" && !options.allowPending)) return yield* new Found()
-  }).pipe(Effect.provide(Services.repository))
+  }).pipe(Effect.provide(Layer.provideMerge(Services.repository, layerTrustedKeys)))
