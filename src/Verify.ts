@@ -58,6 +58,11 @@ export interface Options {
    * names its own. Without a key, or its file, receipts that were purged are findings.
    */
   readonly keyFile?: string | undefined
+  /**
+   * The first entry of the ledger that must be signed, where keys are trusted; 0 by default. Where signing began later, the
+   * number of entries that the ledger had then.
+   */
+  readonly signedFrom?: number | undefined
   /** Told now and then how many records of receipts, rows and ledger have been looked at. */
   readonly onProgress?: ((count: number) => Effect.Effect<void>) | undefined
 }
@@ -85,6 +90,7 @@ export const verify = (
       findings: findings.make(),
       delivered: bitmap.make(),
       trusted: yield* TrustedKeys,
+      signedFrom: options.signedFrom ?? 0,
       checkPurge: hasKey ? purges.checkWith(yield* keys.loadPublic(keyFile)) : undefined,
       progress: (count) => {
         looked += count

@@ -138,6 +138,15 @@ const verify = Command.make("verify", {
   allowPending: Options.boolean("allow-pending").pipe(
     Options.withDescription("Exit 0 also when something is pending, retried or dead, if nothing is wrong.")
   ),
+  signedFrom: Options.integer("signed-from").pipe(
+    Options.withPseudoName("ENTRY"),
+    Options.withDescription("Ask for signatures from this entry of the ledger on: how many it had when signing began."),
+    Options.filterMap(
+      Option.liftPredicate((entry: number) => entry >= 0),
+      "write the number of an entry, 0 or greater"
+    ),
+    Options.optional
+  ),
   json
 }, (options) => Effect.interruptible(lazy(() => import("./commands/verify.ts"), ({ verify }) => verify(options)))).pipe(
   Command.withDescription("Prove that nothing is missing, altered or added, in database and ledger.")

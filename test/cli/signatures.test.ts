@@ -128,6 +128,7 @@ describe("the command line, with keys", () => {
         ["verify"],
         trusting("public.pem", "none.pem")
       )
+      yield* refuses(cli, /0 or greater/, ["verify", "--signed-from", "-1"])
       yield* refuses(cli, /two\.pem holds 2 keys/, ["verify"], trusting("two.pem"))
     }))
 

@@ -3,6 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import { keyFileOf, layerTrustedKeys, TrustlogConfig } from "../../TrustlogConfig.ts"
 import * as Verify from "../../Verify.ts"
 import { Found } from "../Failure.ts"
@@ -24,7 +25,9 @@ const verdicts: Record<Verify.Report["verdict"], string> = {
   tampered: "TAMPERED: something is missing, altered or was added"
 }
 
-export const verify = (options: { readonly allowPending: boolean; readonly json: boolean }) =>
+export const verify = (
+  options: { readonly allowPending: boolean; readonly signedFrom: Option.Option<number>; readonly json: boolean }
+) =>
   Effect.gen(function*() {
     const config = yield* TrustlogConfig
     const { publisher, trustedKeyFiles } = config
@@ -34,6 +37,7 @@ export const verify = (options: { readonly allowPending: boolean; readonly json:
       Verify.verify({
         ledger: publisher._tag === "Ledger" ? publisher.path : undefined,
         keyFile: keyFileOf(config),
+        signedFrom: Option.getOrUndefined(options.signedFrom),
         onProgress: (count) =>
           Effect.sync(() => {
             checked = count

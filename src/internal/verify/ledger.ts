@@ -35,6 +35,8 @@ export interface Case {
   readonly checkPurge: purges.Check | undefined
   /** The keys that must have signed every entry; none where nobody asks for signatures. */
   readonly trusted: Signature.Keys
+  /** The first entry that they must have signed. */
+  readonly signedFrom: number
   /** Counts what has been looked at. */
   readonly progress: (count: number) => Effect.Effect<void>
 }
@@ -67,7 +69,7 @@ interface Bundle {
 
 /** Builds the witness over a ledger whose state was read after the database's. `settled` is its size before that. */
 export const make = (
-  { delivered, findings, progress, repository, trusted }: Case,
+  { delivered, findings, progress, repository, signedFrom, trusted }: Case,
   reader: Ledger.Reader,
   settled: number
 ): Effect.Effect<Witness, never, FileSystem.FileSystem | Path.Path | Scope.Scope> =>
@@ -254,15 +256,19 @@ export const make = (
     /** Where there are trusted keys, every record that is here in full carries a signature of one of them. */
     const checkSignatures = (first: number, bundle: ReadonlyArray<Uint8Array>) =>
       Effect.gen(function*() {
-        if (trusted.size === 0) return
-        const verdicts = yield* Signature.verify(bundle.map(opened), trusted)
-        for (const [i, bytes] of bundle.entries()) {
+        // The birth record is nobody's.
+        const skipped = Math.max(1, signedFrom) - first
+        if (trusted.size === 0 || skipped >= bundle.length) return
+        const entries = bundle.slice(Math.max(0, skipped))
+        const verdicts = yield* Signature.verify(entries.map(opened), trusted)
+        for (const [i, bytes] of entries.entries()) {
           const verdict = verdicts[i]
-          if (first + i === 0 || verdict === undefined || Either.isRight(verdict)) continue
+          if (verdict === undefined || Either.isRight(verdict)) continue
           if (verdict.left.reason === "unsigned" && isDigest(bytes)) continue
           const claim = claimOf(bytes)
           if (claim === undefined) continue
-          findings.altered.add(claim.id, `entry ${first + i} of the ledger ${verdict.left.error}`)
+          const index = first + bundle.length - entries.length + i
+          findings.altered.add(claim.id, `entry ${index} of the ledger ${verdict.left.error}`)
         }
       })
 
