@@ -256,8 +256,7 @@ export const make = (
     /** Where there are trusted keys, every record that is here in full carries a signature of one of them. */
     const checkSignatures = (first: number, bundle: ReadonlyArray<Uint8Array>) =>
       Effect.gen(function*() {
-        // The birth record is nobody's.
-        const skipped = Math.max(1, signedFrom) - first
+        const skipped = signedFrom - first
         if (trusted.size === 0 || skipped >= bundle.length) return
         const entries = bundle.slice(Math.max(0, skipped))
         const verdicts = yield* Signature.verify(entries.map(opened), trusted)
