@@ -132,6 +132,37 @@ describe("the command line, with keys", () => {
       yield* refuses(cli, /two\.pem holds 2 keys/, ["verify"], trusting("two.pem"))
     }))
 
+  it.scopedLive("the doctor looks at the keys, and whether what is signed here is trusted here", () =>
+    Effect.gen(function*() {
+      const cli = yield* makeSandbox
+      yield* cli.run(["init"])
+      for (const [name, key] of [["one", first], ["two", second]] as const) {
+        yield* cli.write(`${name}.key`, key.pem)
+        yield* Effect.promise(() => fs.chmod(cli.file(`${name}.key`), 0o600))
+        yield* cli.write(`${name}.pem`, key.publicPem)
+      }
+      const keysIn = (report: unknown) =>
+        Object(report).findings.filter(({ subject }: { subject: string }) => /keys?$/.test(subject))
+      const both = (signing: string, trusted: string): Options => ({
+        env: { TRUSTLOG_SIGNING_KEY_FILE: signing, TRUSTLOG_TRUSTED_KEY_FILES: trusted }
+      })
+      assert.deepStrictEqual(keysIn(yield* cli.json(0, ["doctor"], both("one.key", "two.pem,one.pem"))), [
+        { subject: "signing key", verdict: "ok", words: `signs as ${first.id}` },
+        { subject: "trusted keys", verdict: "ok", words: `${second.id} is trusted` },
+        { subject: "trusted keys", verdict: "ok", words: `${first.id} is trusted` }
+      ])
+      const apart = keysIn(yield* cli.json(0, ["doctor"], both("one.key", "two.pem")))
+      assert.deepInclude(apart[2], { subject: "trusted keys", verdict: "warning" })
+      assert.match(apart[2].words, /^the key that signs is not among them/)
+      const broken = keysIn(yield* cli.json(1, ["doctor"], both("one.pem", "none.pem")))
+      assert.deepStrictEqual(
+        broken.map(({ subject, verdict }: { subject: string; verdict: string }) => [subject, verdict]),
+        [["signing key", "problem"], ["trusted keys", "problem"]]
+      )
+      assert.match(broken[0].words, /^TRUSTLOG_SIGNING_KEY_FILE: one\.pem is a public key, which cannot sign/)
+      assert.match(broken[1].words, /^TRUSTLOG_TRUSTED_KEY_FILES: none\.pem is not there/)
+    }))
+
   it.scopedLive("warns of a signing key that others may read, and of no public one", () =>
     Effect.gen(function*() {
       const cli = yield* makeSandbox
