@@ -138,6 +138,15 @@ const verify = Command.make("verify", {
   allowPending: Options.boolean("allow-pending").pipe(
     Options.withDescription("Exit 0 also when something is pending, retried or dead, if nothing is wrong.")
   ),
+  signedFrom: Options.integer("signed-from").pipe(
+    Options.withPseudoName("ENTRY"),
+    Options.withDescription("Ask for signatures from this entry of the ledger on: how many it had when signing began."),
+    Options.filterMap(
+      Option.liftPredicate((entry: number) => entry >= 0),
+      "write the number of an entry, 0 or greater"
+    ),
+    Options.optional
+  ),
   json
 }, (options) => Effect.interruptible(lazy(() => import("./commands/verify.ts"), ({ verify }) => verify(options)))).pipe(
   Command.withDescription("Prove that nothing is missing, altered or added, in database and ledger.")
@@ -151,6 +160,16 @@ const doctor = Command.make(
   Command.withDescription(
     "Look at database, log, topics, rights, certificates, token and clocks, and say what is wrong. Changes nothing."
   )
+)
+
+const key = Command.make("key", {
+  file: Args.text({ name: "FILE" }).pipe(
+    Args.withDescription("The key's file, made where there is none; without it, that in TRUSTLOG_SIGNING_KEY_FILE."),
+    Args.optional
+  ),
+  json
+}, (options) => Effect.interruptible(lazy(() => import("./commands/key.ts"), ({ key }) => key(options)))).pipe(
+  Command.withDescription("Make a key that signs what is delivered, and print its id and its public half.")
 )
 
 const optional = <A>(option: Options.Options<A>, description: string) =>
@@ -194,6 +213,7 @@ const trustlog = Command.make("trustlog").pipe(
     promote,
     purge,
     verify,
+    key,
     doctor,
     torture
   ])

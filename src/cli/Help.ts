@@ -35,6 +35,12 @@ const examples: Record<string, ReadonlyArray<string>> = {
   promote: ["trustlog promote 01926f3e-7d4c-7b1a-9c55-3f0e6a1b2c3d"],
   purge: ["trustlog purge --older-than 90d", "trustlog verify && trustlog purge --older-than 90d --json"],
   verify: ["trustlog verify", "trustlog verify --allow-pending --json"],
+  key: [
+    "trustlog key signing.key",
+    "trustlog key signing.key > signing.pem",
+    "TRUSTLOG_SIGNING_KEY_FILE=signing.key trustlog run",
+    "TRUSTLOG_TRUSTED_KEY_FILES=signing.pem trustlog verify"
+  ],
   doctor: ["trustlog doctor", "trustlog doctor --json | jq '.findings[] | select(.verdict != \"ok\")'"],
   torture: [
     "trustlog torture --database postgres://app:secret@db.example.org/app --minutes 5",

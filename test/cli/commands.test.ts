@@ -384,7 +384,8 @@ describe("the command line", () => {
           ["dead-letters", "export"],
           ["promote"],
           ["purge"],
-          ["verify"]
+          ["verify"],
+          ["key"]
         ],
         (args) =>
           // A wrong environment must not keep anybody from reading the help.

@@ -2,7 +2,9 @@
  * Proves that nothing is missing, altered or added.
  */
 import * as Effect from "effect/Effect"
-import { keyFileOf, TrustlogConfig } from "../../TrustlogConfig.ts"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import { keyFileOf, layerTrustedKeys, TrustlogConfig } from "../../TrustlogConfig.ts"
 import * as Verify from "../../Verify.ts"
 import { Found } from "../Failure.ts"
 import * as Output from "../Output.ts"
@@ -23,16 +25,19 @@ const verdicts: Record<Verify.Report["verdict"], string> = {
   tampered: "TAMPERED: something is missing, altered or was added"
 }
 
-export const verify = (options: { readonly allowPending: boolean; readonly json: boolean }) =>
+export const verify = (
+  options: { readonly allowPending: boolean; readonly signedFrom: Option.Option<number>; readonly json: boolean }
+) =>
   Effect.gen(function*() {
     const config = yield* TrustlogConfig
-    const { publisher } = config
+    const { publisher, trustedKeyFiles } = config
     let checked = 0
     const report = yield* Output.withProgress(
       Effect.sync(() => `${Output.count(checked)} checked`),
       Verify.verify({
         ledger: publisher._tag === "Ledger" ? publisher.path : undefined,
         keyFile: keyFileOf(config),
+        signedFrom: Option.getOrUndefined(options.signedFrom),
         onProgress: (count) =>
           Effect.sync(() => {
             checked = count
@@ -65,7 +70,12 @@ export const verify = (options: { readonly allowPending: boolean; readonly json:
         ...purged === 0 ? [] : [`${Output.count(purged)} more were purged after their delivery`],
         ...ledgerSize === null
           ? []
-          : [`the ledger has ${ledgerSize === 1 ? "1 entry" : `${Output.count(ledgerSize)} entries`}`],
+          : [
+            `the ledger has ${ledgerSize === 1 ? "1 entry" : `${Output.count(ledgerSize)} entries`}`,
+            ...trustedKeyFiles.length === 0
+              ? []
+              : [`signatures were checked, with ${Output.counted(trustedKeyFiles.length, "trusted key")}`]
+          ],
         ...shown("missing", missing, missingTotal),
         ...shown("altered", altered, alteredTotal),
         ...shown("surplus", surplus, surplusTotal),
@@ -73,4 +83,4 @@ export const verify = (options: { readonly allowPending: boolean; readonly json:
       ]
     )
     if (verdict === "tampered" || (verdict === "incomplete" && !options.allowPending)) return yield* new Found()
-  }).pipe(Effect.provide(Services.repository))
+  }).pipe(Effect.provide(Layer.provideMerge(Services.repository, layerTrustedKeys)))
