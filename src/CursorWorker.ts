@@ -17,6 +17,7 @@ import { Topics } from "./Topics.ts"
 import type { DatabaseError, LeaseLost, PublisherError } from "./TrustlogError.ts"
 import * as TrustlogMetrics from "./TrustlogMetrics.ts"
 import { WorkerConfig } from "./WorkerConfig.ts"
+import { nextTurn } from "./internal/eventLoop.ts"
 import * as monotonic from "./internal/monotonic.ts"
 
 /** What one cycle did, and what to do next. */
@@ -166,6 +167,7 @@ export const session = (
         let total = countOf(sent)
         // The pages of a backlog overlap: while one is settled, the next one is on its way.
         for (let n = 1; n < pagesOfCycle && !isSingleFile && sent.page.isFull && isAnswered(sent); n++) {
+          yield* nextTurn
           const limit = Math.min(Math.max(rows, sent.page.rows.length) * 2, config.backlogPageRows)
           const [, next] = yield* Effect.all([settle(sent), ahead(sent.last, limit)], { concurrency: 2 })
           if (next === undefined) return { ...again, ...total }
