@@ -362,11 +362,16 @@ const layerPulsar = (url: PublisherUrl.PulsarUrl, pulsar: Pulsar) =>
   Layer.unwrapEffect(Effect.gen(function*() {
     const cluster = yield* clusterOf(url, pulsar)
     const { batching, maxFrameBytes } = url
+    const { cloudEvents } = pulsar
+    if (url._tag === "Pulsar") {
+      const native = yield* Effect.promise(() => import("./Publisher/Pulsar.ts"))
+      return native.layer({ ...cluster, batching, cloudEvents })
+    }
     const [{ layer }, client] = yield* Effect.promise(() =>
       Promise.all([import("./Publisher/PulsarWebSocket.ts"), import("./WebSocketClient/Ws.ts")])
     )
     return Layer.provide(
-      layer({ ...cluster, batching, maxFrameBytes, cloudEvents: pulsar.cloudEvents }),
+      layer({ ...cluster, batching, maxFrameBytes, cloudEvents }),
       client.layer
     )
   }))
