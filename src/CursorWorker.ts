@@ -166,7 +166,8 @@ export const session = (
         let sent = yield* send(page, last.position)
         let total = countOf(sent)
         // The pages of a backlog overlap: while one is settled, the next one is on its way.
-        for (let n = 1; n < pagesOfCycle && !isSingleFile && sent.page.isFull && isAnswered(sent); n++) {
+        const pages = isSingleFile ? 1 : pagesOfCycle
+        for (let n = 1; n < pages && sent.page.isFull && isAnswered(sent); n++) {
           yield* nextTurn
           const limit = Math.min(Math.max(rows, sent.page.rows.length) * 2, config.backlogPageRows)
           const [, next] = yield* Effect.all([settle(sent), ahead(sent.last, limit)], { concurrency: 2 })
