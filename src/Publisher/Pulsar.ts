@@ -6,14 +6,12 @@
  * Producers have no name and their messages no sequence ids, so that no broker drops one as a duplicate: what is sent again
  * after an outage is stored twice, under the same id.
  */
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import * as Exit from "effect/Exit"
-import * as FiberId from "effect/FiberId"
 import * as Layer from "effect/Layer"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
+import { Buffer } from "node:buffer"
 import { type Message, type Outcome, type Published, Publisher } from "../Publisher.ts"
 import type * as PulsarCluster from "../PulsarCluster.ts"
 import { PublisherError } from "../TrustlogError.ts"
@@ -21,7 +19,8 @@ import * as messageId from "../internal/pulsar/messageId.ts"
 import { type Client, load, type Module, type ProducerMessage } from "../internal/pulsar/nativeClient.ts"
 import * as nativeConnection from "../internal/pulsar/nativeConnection.ts"
 import * as nativeErrors from "../internal/pulsar/nativeErrors.ts"
-import * as nativeSender from "../internal/pulsar/nativeSender.ts"
+import * as nativeProducers from "../internal/pulsar/nativeProducers.ts"
+import type * as nativeSender from "../internal/pulsar/nativeSender.ts"
 import * as properties from "../internal/pulsar/properties.ts"
 import * as topics from "../internal/pulsar/topic.ts"
 
@@ -52,11 +51,6 @@ export interface ClientOptions extends SendOptions {
    */
   readonly patience?: Duration.DurationInput | undefined
 }
-
-/** So many bytes are on their way to a topic at most, but always one message. */
-const windowBytes = 8 * 1024 * 1024
-
-const isClosed = new PublisherError({ reason: "unavailable", problem: "the publisher is closed" })
 
 /** What the client is given: it cuts texts at a NUL, and sends what is no buffer as nothing, without a word. */
 const prepare = (message: Message, withCloudEvents: boolean): Either.Either<ProducerMessage, Outcome> => {
@@ -128,100 +122,7 @@ const makeOver = (
   Effect.gen(function*() {
     const { batching = false, cloudEvents = false, window = 500 } = options
     const sendTimeout = Duration.decode(options.sendTimeout ?? "25 seconds")
-    const limits = { messages: Math.max(1, window), bytes: windowBytes }
-    /** All producers that are not closed, and the one of each topic that new messages go to. */
-    const open = new Set<nativeSender.Sender>()
-    const current = new Map<string, nativeSender.Sender>()
-    const making = new Map<string, Deferred.Deferred<nativeSender.Sender, PublisherError>>()
-    let isOver = false
-
-    const scope = yield* Effect.scope
-    yield* Effect.addFinalizer(() =>
-      Effect.suspend(() => {
-        isOver = true
-        return Effect.forEach([...open], (sender) => sender.close, { concurrency: "unbounded", discard: true })
-      })
-    )
-
-    const create = (topic: string, isBatching: boolean): Effect.Effect<nativeSender.Sender, PublisherError> =>
-      Effect.gen(function*() {
-        const explain = yield* connection.attempt
-        return yield* Effect.async<nativeSender.Sender, unknown>((resume) => {
-          let isWanted = true
-          const asked = async () =>
-            await connection.client.createProducer({
-              topic,
-              sendTimeoutMs: Duration.toMillis(sendTimeout),
-              // More than are ever on their way, whichever partitions they go to.
-              maxPendingMessages: limits.messages + 1,
-              maxPendingMessagesAcrossPartitions: (limits.messages + 1) * 10_000,
-              blockIfQueueFull: false,
-              messageRoutingMode: "RoundRobinDistribution",
-              // The default of Pulsar's Java producers: with another one a key has another partition.
-              hashingScheme: "JavaStringHash",
-              batchingEnabled: isBatching,
-              batchingMaxPublishDelayMs: 1
-            })
-          asked().then((producer) => {
-            const sender = nativeSender.make(producer, limits, () => open.delete(sender))
-            open.add(sender)
-            if (isWanted && !isOver) resume(Effect.succeed(sender))
-            else sender.abort()
-            if (isOver) resume(Effect.fail(isClosed))
-          }, (error) => resume(Effect.fail(error)))
-          return Effect.sync(() => {
-            isWanted = false
-          })
-        }).pipe(
-          Effect.timeoutFail({
-            duration: connection.patience,
-            onTimeout: () => new Error("Failed to create producer: TimeOut")
-          }),
-          Effect.catchAll((error) =>
-            error === isClosed ? Effect.fail(isClosed) : Effect.flatMap(explain(error, topic), Effect.fail)
-          )
-        )
-      })
-
-    /** A usable producer stays: the new one has shown that one can be made. */
-    const keep = (topic: string, made: nativeSender.Sender): nativeSender.Sender => {
-      const former = current.get(topic)
-      if (former?.isUsable() === true) {
-        made.retire()
-        return former
-      }
-      former?.retire()
-      current.set(topic, made)
-      return made
-    }
-
-    /** Makes a producer of the topic. Whoever comes meanwhile waits for the same one, also when the first has left. */
-    const make = (topic: string): Effect.Effect<nativeSender.Sender, PublisherError> =>
-      Effect.uninterruptibleMask((restore) =>
-        Effect.suspend(() => {
-          if (isOver) return Effect.fail(isClosed)
-          const begun = making.get(topic)
-          if (begun !== undefined) return restore(Deferred.await(begun))
-          const made = Deferred.unsafeMake<nativeSender.Sender, PublisherError>(FiberId.none)
-          making.set(topic, made)
-          return Effect.interruptible(create(topic, batching)).pipe(
-            Effect.map((sender) => keep(topic, sender)),
-            Effect.exit,
-            Effect.flatMap((exit) => {
-              making.delete(topic)
-              return Deferred.done(made, Exit.isInterrupted(exit) ? Exit.fail(isClosed) : exit)
-            }),
-            Effect.forkIn(scope),
-            Effect.zipRight(restore(Deferred.await(made)))
-          )
-        })
-      )
-
-    const acquire = (topic: string) =>
-      Effect.suspend(() => {
-        const sender = current.get(topic)
-        return sender?.isUsable() === true ? Effect.succeed(sender) : make(topic)
-      })
+    const producers = yield* nativeProducers.make(connection, { batching, window, sendTimeout })
 
     /** Sends messages by one producer, and gives it up where it does not answer in time. */
     const send = (
@@ -248,7 +149,7 @@ const makeOver = (
 
     /** Sends again, without batching, what was too large for a batch. */
     const sendAlone = (topic: string, messages: ReadonlyArray<ProducerMessage>) =>
-      Effect.matchEffect(create(topic, false), {
+      Effect.matchEffect(producers.unbatched(topic), {
         onFailure: ({ problem, reason }) =>
           Effect.succeed(messages.map((): Verdict => ({ _tag: "Lost", outage: reason, error: problem }))),
         onSuccess: (sender) =>
@@ -271,7 +172,7 @@ const makeOver = (
         const messages = prepared.flatMap((each) => Either.isRight(each) ? [each.right] : [])
         let verdicts: ReadonlyArray<Verdict> = []
         if (messages.length > 0) {
-          const sent = yield* send(yield* acquire(topic), messages, batching)
+          const sent = yield* send(yield* producers.current(topic), messages, batching)
           if (sent.given === 0) {
             return yield* new PublisherError({
               reason: "unavailable",
@@ -302,7 +203,7 @@ const makeOver = (
     return Publisher.of({
       publish,
       // A producer says that it is connected to a broker that hangs, too; only a new one proves anything.
-      health: (name) => Effect.asVoid(Effect.flatMap(topicOf(name), make))
+      health: (name) => Effect.flatMap(topicOf(name), producers.prove)
     })
   })
 

@@ -4,13 +4,15 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Logger from "effect/Logger"
 import * as Redacted from "effect/Redacted"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import { createHmac } from "node:crypto"
 import * as fs from "node:fs/promises"
 import * as os from "node:os"
 import * as path from "node:path"
+import { afterAll } from "vitest"
 import { Publisher } from "../../src/Publisher.ts"
 import * as Pulsar from "../../src/Publisher/Pulsar.ts"
 import * as PulsarCluster from "../../src/PulsarCluster.ts"
@@ -29,7 +31,13 @@ const folder = Effect.acquireRelease(
   (at) => Effect.promise(() => fs.rm(at, { recursive: true, force: true }))
 )
 
-const certificates = Effect.tap(folder, (at) => Effect.promise(() => Certificates.make(at)))
+const scope = Effect.runSync(Scope.make())
+afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
+
+/** A folder with certificates, made once. */
+const certificates = Effect.runSync(Effect.cached(
+  Scope.extend(Effect.tap(folder, (at) => Effect.promise(() => Certificates.make(at))), scope)
+))
 
 const write = (file: string, text: string) => Effect.promise(() => fs.writeFile(file, text))
 
