@@ -147,6 +147,16 @@ const verify = Command.make("verify", {
     ),
     Options.optional
   ),
+  ledger: Options.text("ledger").pipe(
+    Options.withPseudoName("PATH"),
+    Options.withDescription("Compare with this ledger on the log's side, which `trustlog seal` fills."),
+    Options.optional
+  ),
+  grace: Options.text("grace").pipe(
+    Options.withPseudoName("DURATION"),
+    Options.withDescription("With --ledger: so long may what was delivered be on its way there, 60s by default."),
+    Options.optional
+  ),
   json
 }, (options) => Effect.interruptible(lazy(() => import("./commands/verify.ts"), ({ verify }) => verify(options)))).pipe(
   Command.withDescription("Prove that nothing is missing, altered or added, in database and ledger.")
