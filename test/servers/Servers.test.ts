@@ -222,6 +222,7 @@ describe("the shared Pulsar", () => {
         yield* Topic.publish(broker, topic, single ?? [])
         assert.strictEqual((yield* Topic.messages(broker, topic)).length, 2)
         yield* Topic.publish(broker, topic, batched ?? [], { isBatched: true })
+        assert.strictEqual((yield* Topic.messages(broker, topic)).length, 5)
         yield* Topic.publish(broker, topic, [{ payload: Uint8Array.of(0, 255) }])
         const messages = yield* Topic.messages(broker, topic)
         assert.deepStrictEqual(

@@ -139,7 +139,8 @@ export const publish = (
 ): Effect.Effect<void> =>
   session(
     broker,
-    `producer/${pathOf(topic)}?batchingEnabled=${options.isBatched === true}`,
+    // Until then a batch takes what comes.
+    `producer/${pathOf(topic)}${options.isBatched === true ? "?batchingEnabled=true&batchingMaxPublishDelay=100" : ""}`,
     async (socket, signal) => {
       const missing = new Set(messages.keys())
       if (missing.size === 0) return
