@@ -1,7 +1,9 @@
 // What `npm run servers` runs: gets the servers of the tests that npm cannot bring. MariaDB and PgBouncer are packages of the
 // system. MySQL is a package of Debian unstable only, and conflicts with MariaDB: it goes into a cache folder with the libraries
-// that it needs, and an empty data folder to copy. What is there already is left alone.
+// that it needs, and an empty data folder to copy. Apache Pulsar is its own distribution, which Maven gets, in the same cache.
+// What is there already is left alone.
 import { spawnSync } from "node:child_process"
+import { createHash } from "node:crypto"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
@@ -36,7 +38,24 @@ const runAsRoot = (...command) => {
   throw new Error(`run this as root: ${command.join(" ")}`)
 }
 
-const packages = [["mariadbd", "mariadb-server-core"], ["pgbouncer", "pgbouncer"], ["ps", "procps"]]
+const packages = [
+  ["mariadbd", "mariadb-server-core"],
+  ["pgbouncer", "pgbouncer"],
+  ["ps", "procps"],
+  ["java", "default-jre-headless"],
+  ["openssl", "openssl"]
+]
+
+const cache = process.env.TRUSTLOG_CACHE ?? path.join(os.homedir(), ".cache", "trustlog")
+
+// Another run may have been first.
+const finish = (partial, folder) => {
+  try {
+    fs.renameSync(partial, folder)
+  } catch (error) {
+    if (!fs.existsSync(folder)) throw error
+  }
+}
 
 const install = (wanted) => {
   const missing = wanted.filter(([program]) => !has(program)).flatMap(([, ...names]) => names)
@@ -93,7 +112,7 @@ done
 `
 
 const mysql = () => {
-  const folder = path.join(process.env.TRUSTLOG_CACHE ?? path.join(os.homedir(), ".cache", "trustlog"), "mysql-9.7")
+  const folder = path.join(cache, "mysql-9.7")
   if (fs.existsSync(folder)) return
   install([["debootstrap", "debootstrap", "debian-archive-keyring"]])
   const partial = `${folder}.${process.pid}`
@@ -127,19 +146,74 @@ const mysql = () => {
     )
     // Each copy is a server of its own.
     fs.rmSync(path.join(data, "auto.cnf"))
-    try {
-      fs.renameSync(partial, folder)
-    } catch (error) {
-      // Another run may have been first.
-      if (!fs.existsSync(folder)) throw error
-    }
+    finish(partial, folder)
   } finally {
     if (fs.existsSync(partial)) runAsRoot("rm", "-rf", partial)
   }
 }
 
+const pulsarVersion = "4.0.8"
+const pulsarDigest =
+  "65b769b10696cdfebf7fc5bcdc95dd663702e27051e616c1a13cb100e91279525be35352171befe7b0011176330aab29bd0a6c8a0f2f0646641af46d2e33cbd6"
+
+// Pulsar's own script is for large machines, and starts Java three times. Its temporary files are in the folder where it is
+// started, the libraries that it unpacks too: when it is killed it leaves them behind. The slower compiler is done sooner.
+const standalone = `#!/bin/sh
+here=$(dirname "$0")
+exec "\${JAVA_HOME:+$JAVA_HOME/bin/}java" -cp "$here/lib/*" -Dlog4j.configurationFile="$here/conf/log4j2.yaml" \\
+  -Xms128m -Xmx512m -XX:MaxDirectMemorySize=512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.io.tmpdir="$PWD" \\
+  -Dpulsar.log.dir="$PWD" -Dlog4j2.is.webapp=false -Dlog4j.shutdownHookEnabled=false \\
+  -Djava.net.preferIPv4Stack=true -Dio.netty.tryReflectionSetAccessible=true \\
+  -Dorg.apache.pulsar.shade.io.netty.tryReflectionSetAccessible=true --enable-native-access=ALL-UNNAMED \\
+  --add-opens=java.base/java.io=ALL-UNNAMED --add-opens=java.base/java.nio=ALL-UNNAMED \\
+  --add-opens=java.base/java.util.zip=ALL-UNNAMED --add-opens=java.base/jdk.internal.misc=ALL-UNNAMED \\
+  --add-opens=java.base/jdk.internal.platform=ALL-UNNAMED --add-opens=java.management/sun.management=ALL-UNNAMED \\
+  --add-opens=jdk.management/com.sun.management.internal=ALL-UNNAMED \\
+  -Dbookkeeper.metadata.bookie.drivers=org.apache.pulsar.metadata.bookkeeper.PulsarMetadataBookieDriver \\
+  -Dbookkeeper.metadata.client.drivers=org.apache.pulsar.metadata.bookkeeper.PulsarMetadataClientDriver \\
+  org.apache.pulsar.PulsarStandaloneStarter --no-functions-worker --no-stream-storage "$@"
+`
+
+const pulsar = () => {
+  const folder = path.join(cache, `pulsar-${pulsarVersion}`)
+  if (fs.existsSync(folder)) return
+  install([["mvn", "maven"]])
+  const partial = `${folder}.${process.pid}`
+  // A repository of its own: what stays is unpacked, and not here twice.
+  const repository = path.join(partial, "repository")
+  fs.mkdirSync(repository, { recursive: true })
+  try {
+    run(
+      "mvn",
+      "-B",
+      "-q",
+      `-Dmaven.repo.local=${repository}`,
+      "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:get",
+      "-Dtransitive=false",
+      `-Dartifact=org.apache.pulsar:pulsar-server-distribution:${pulsarVersion}:tar.gz:bin`
+    )
+    const archive = path.join(
+      repository,
+      "org/apache/pulsar/pulsar-server-distribution",
+      pulsarVersion,
+      `pulsar-server-distribution-${pulsarVersion}-bin.tar.gz`
+    )
+    const digest = createHash("sha512").update(fs.readFileSync(archive)).digest("hex")
+    if (digest !== pulsarDigest)
+      throw new Error(`Pulsar's archive is not the one that is known here: it has SHA-512 ${digest}`)
+    const root = `apache-pulsar-${pulsarVersion}`
+    run("tar", "-xzf", archive, "-C", partial, "--strip-components=1", `${root}/lib`, `${root}/conf`)
+    fs.rmSync(repository, { recursive: true })
+    fs.writeFileSync(path.join(partial, "standalone"), standalone, { mode: 0o755 })
+    finish(partial, folder)
+  } finally {
+    fs.rmSync(partial, { recursive: true, force: true })
+  }
+}
+
 try {
   install(packages)
+  pulsar()
   mysql()
 } catch (error) {
   fail(`npm run servers: ${error.message}`)

@@ -1,10 +1,11 @@
 /**
- * Database servers as processes of ours: made, started, killed, frozen.
+ * Servers as processes of ours: made, started, killed, frozen.
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { type ChildProcess, execFile, spawn } from "node:child_process"
 import { once } from "node:events"
+import { closeSync, openSync } from "node:fs"
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import { setTimeout as pause } from "node:timers/promises"
@@ -39,22 +40,30 @@ export interface Options {
   readonly settings?: Readonly<Record<string, string>> | undefined
 }
 
-interface Kind {
+/** One that listens at `At`: a port, or several. */
+export interface Kind<At> {
   readonly name: string
   /** Makes the data folder, which does not exist yet. */
-  readonly prepare: (data: string) => Promise<unknown>
+  readonly prepare: (data: string, folder: string) => Promise<unknown>
+  /** Where nothing listens yet. */
+  readonly free: Effect.Effect<At>
+  /** Writes what it reads when it starts, where its arguments do not tell it all. */
+  readonly configure?: (folder: string, at: At) => Promise<void>
   readonly command: string
-  readonly args: (data: string, folder: string, port: number) => ReadonlyArray<string>
+  readonly args: (data: string, folder: string, at: At) => ReadonlyArray<string>
   readonly as: { readonly uid?: number; readonly gid?: number }
-  readonly url: (port: number) => string
-  /** What it says when it takes connections. */
-  readonly ready: RegExp
+  readonly url: (at: At) => string
+  /** What it says when it takes connections. One that must be asked says what it says to a file of its folder. */
+  readonly ready: RegExp | { readonly log: string; readonly answers: (at: At) => Promise<boolean> }
   readonly stop: NodeJS.Signals
   /** What ends it quickly and leaves nothing behind in the system. */
   readonly abandon: NodeJS.Signals
 }
 
 const run = promisify(execFile)
+
+// Of what a server says, as much as tells why it did not start.
+const longestWords = 16_384
 
 // Variables that programs of these servers read would make a server another one.
 const environment = (): NodeJS.ProcessEnv => ({
@@ -103,7 +112,15 @@ const signal = (pid: number, name: NodeJS.Signals): void => {
   }
 }
 
-const make = (kind: Kind, options: Options): Effect.Effect<Instance, never, Scope.Scope> =>
+/** An instance that its kind knows more about. */
+export interface Daemon<At> extends Instance {
+  /** Temporary, and its own. */
+  readonly folder: string
+  readonly at: At
+}
+
+/** Makes its data and starts it; it ends with the scope. */
+export const make = <At>(kind: Kind<At>, options: Options): Effect.Effect<Daemon<At>, never, Scope.Scope> =>
   Effect.gen(function*() {
     const guard = yield* Guard.make(
       kind.name,
@@ -112,7 +129,7 @@ const make = (kind: Kind, options: Options): Effect.Effect<Instance, never, Scop
     const { folder } = guard
     const data = path.join(options.dataDirectory ?? folder, "data")
 
-    let port = yield* Port.free
+    let at = yield* kind.free
     let child: ChildProcess | undefined
 
     const running = (): ChildProcess & { readonly pid: number } => {
@@ -123,29 +140,42 @@ const make = (kind: Kind, options: Options): Effect.Effect<Instance, never, Scop
 
     /** Whether it takes connections; if not, what it said. */
     const launch = async (): Promise<string | undefined> => {
-      const started = spawn(kind.command, kind.args(data, folder, port), {
+      const { ready } = kind
+      await kind.configure?.(folder, at)
+      const log = ready instanceof RegExp ? undefined : path.join(folder, ready.log)
+      const output = log === undefined ? "pipe" : openSync(log, "a")
+      const started = spawn(kind.command, kind.args(data, folder, at), {
         ...kind.as,
         cwd: folder,
         detached: true,
         env: environment(),
-        stdio: ["ignore", "pipe", "pipe"]
+        stdio: ["ignore", output, output]
       })
       child = started
       if (started.pid !== undefined) guard.watch(started.pid)
+      if (typeof output === "number") closeSync(output)
       return new Promise((resolve, reject) => {
         let said = ""
         const hear = (text: string) => {
-          said = (said + text).slice(-16_384)
-          if (kind.ready.test(said)) resolve(undefined)
+          said = (said + text).slice(-longestWords)
+          if (ready instanceof RegExp && ready.test(said)) resolve(undefined)
         }
-        started.stdout.setEncoding("utf8").on("data", hear)
-        started.stderr.setEncoding("utf8").on("data", hear)
+        started.stdout?.setEncoding("utf8").on("data", hear)
+        started.stderr?.setEncoding("utf8").on("data", hear)
         started.once("error", reject)
         started.once("close", () => {
           if (child === started) child = undefined
           guard.watch(undefined)
-          resolve(said)
+          resolve(log === undefined ? said : fs.readFile(log, "utf8").then((text) => text.slice(-longestWords)))
         })
+        if (ready instanceof RegExp) return
+        const ask = async (): Promise<void> => {
+          if (child !== started) return
+          if (await ready.answers(at)) return resolve(undefined)
+          await pause(50)
+          return ask()
+        }
+        ask().catch(reject)
       })
     }
 
@@ -185,14 +215,14 @@ const make = (kind: Kind, options: Options): Effect.Effect<Instance, never, Scop
 
     yield* Effect.acquireRelease(
       Effect.promise(async () => {
-        await kind.prepare(data)
+        await kind.prepare(data, folder)
         for (let attempt = 1;; attempt++) {
           const problem = await launch()
           if (problem === undefined) return
           if (attempt === 5 || !/address already in use/i.test(problem)) {
             throw new Error(`${kind.name} did not start:\n${problem}`)
           }
-          port = await Effect.runPromise(Port.free)
+          at = await Effect.runPromise(kind.free)
         }
       }),
       () =>
@@ -206,7 +236,9 @@ const make = (kind: Kind, options: Options): Effect.Effect<Instance, never, Scop
     )
 
     return {
-      url: kind.url(port),
+      folder,
+      at,
+      url: kind.url(at),
       get pid() {
         return running().pid
       },
@@ -225,8 +257,11 @@ const make = (kind: Kind, options: Options): Effect.Effect<Instance, never, Scop
     }
   })
 
-const settings = (options: Options, own: Readonly<Record<string, string>>): ReadonlyArray<[string, string]> =>
-  Object.entries({ ...own, ...options.settings })
+/** By name, those of the test in place of those of its kind. */
+export const settings = (
+  options: Options,
+  own: Readonly<Record<string, string>>
+): ReadonlyArray<[string, string]> => Object.entries({ ...own, ...options.settings })
 
 const owned = async (folder: string, owner: { readonly uid?: number; readonly gid?: number }): Promise<void> => {
   if (owner.uid !== undefined && owner.gid !== undefined) await fs.chown(folder, owner.uid, owner.gid)
@@ -261,6 +296,7 @@ export const startPostgreSQL = (name: string, bin: string, options: Options = {}
       }).flatMap(([name, value]) => ["-c", `${name}=${value}`])
     ],
     as: nobody,
+    free: Port.free,
     url: (port) => `postgres://postgres@127.0.0.1:${port}/postgres`,
     ready: /database system is ready to accept connections/,
     stop: "SIGINT",
@@ -272,6 +308,7 @@ const asRoot = process.getuid?.() === 0 ? ["--user=root"] : []
 // Their words are the same, and these of their settings.
 const likeMySQL = {
   as: {},
+  free: Port.free,
   url: (port: number) => `mysql://root@127.0.0.1:${port}/mysql`,
   ready: /ready for connections/,
   stop: "SIGTERM",

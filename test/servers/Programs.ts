@@ -19,6 +19,8 @@ export interface Programs {
   readonly mysql: string | undefined
   /** Paths of the server, and of what makes its data folder. */
   readonly mariadb: readonly [server: string, install: string] | undefined
+  /** The folder that `npm run servers` made. */
+  readonly pulsar: string | undefined
   readonly pgbouncer: string | undefined
   /** What to write before `mount` and `umount`: nothing as root. */
   readonly mount: ReadonlyArray<string> | undefined
@@ -81,10 +83,12 @@ const mariadb = (): Programs["mariadb"] => {
   return server === undefined || install === undefined ? undefined : [server, install]
 }
 
-const mysql = (): string | undefined => {
-  const folder = path.join(cache(), "mysql-9.7")
+const cached = (name: string): string | undefined => {
+  const folder = path.join(cache(), name)
   return fs.existsSync(folder) ? folder : undefined
 }
+
+const java = (): string | undefined => process.env["JAVA_HOME"] ?? onPath("java")
 
 // Nobody is asked for rights on a developer's machine.
 const mount = (): Programs["mount"] => {
@@ -98,8 +102,9 @@ export const find: Effect.Effect<Programs, never, Scope.Scope> = Effect.gen(func
   return {
     postgresql15: yield* postgresql("postgresql-15"),
     postgresql18: yield* postgresql("postgresql-18"),
-    mysql: mysql(),
+    mysql: cached("mysql-9.7"),
     mariadb: mariadb(),
+    pulsar: java() === undefined ? undefined : cached("pulsar-4.0.8"),
     pgbouncer: onPath("pgbouncer"),
     mount: mount()
   }

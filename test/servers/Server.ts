@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { randomBytes } from "node:crypto"
 import { inject } from "vitest"
+import type { Address } from "./Broker.ts"
 import { type Dialect, drop, type Place, query } from "./Database.ts"
 import type { Programs } from "./Programs.ts"
 
@@ -23,8 +24,10 @@ export interface Server {
 /** What the run gives to its test files. */
 export interface Servers {
   readonly found: ReadonlyArray<Server>
+  /** Absent also where no test file of the run has a use for it. */
+  readonly pulsar: Address | undefined
   readonly programs: Programs
-  /** How the databases of this run begin. */
+  /** How the databases and topics of this run begin. */
   readonly prefix: string
 }
 

@@ -11,9 +11,11 @@ import * as net from "node:net"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import type { TestProject } from "vitest/node"
+import * as Broker from "./Broker.ts"
 import { type Instance, startMariaDB, startMySQL, startPostgreSQL } from "./Daemon.ts"
 import { drop, query } from "./Database.ts"
 import { find, isContinuousIntegration, type Programs } from "./Programs.ts"
+import { startPulsar } from "./Pulsar.ts"
 import type { Name, Server } from "./Server.ts"
 
 interface Target {
@@ -74,6 +76,7 @@ const tools: ReadonlyArray<readonly [program: keyof Programs, title: string, cur
   ["postgresql18", "a PostgreSQL 18 of a test's own", "npm ci"],
   ["mysql", "a MySQL of a test's own", "npm run servers"],
   ["mariadb", "a MariaDB of a test's own", "npm run servers"],
+  ["pulsar", "a Pulsar of a test's own", "npm run servers"],
   ["pgbouncer", "PgBouncer", "npm run servers"],
   ["mount", "a small disk", "run the tests as root on Linux"]
 ]
@@ -139,6 +142,40 @@ const obtained = (target: Target, programs: Programs): Effect.Effect<Server | un
     return (yield* listening(target)) ?? (yield* started(target, programs))
   })
 
+const pulsarVariable = "TRUSTLOG_TEST_PULSAR"
+
+/** What a Pulsar says of itself at a web URL; that it serves WebSockets too, or it is not one for us. */
+const pulsarAt = async (webUrl: string): Promise<Broker.Address> => {
+  const said = async (path: string): Promise<string> => {
+    const response = await fetch(`${webUrl}/${path}`, { signal: AbortSignal.timeout(10_000) })
+    if (!response.ok) throw new Error(`${response.url} says ${response.status}`)
+    return response.text()
+  }
+  const topic = "persistent/public/default/trustlog"
+  const { brokerUrl: serviceUrl }: { readonly brokerUrl?: unknown } = JSON.parse(await said(`lookup/v2/topic/${topic}`))
+  if (typeof serviceUrl !== "string") throw new Error(`${webUrl} is not a Pulsar`)
+  // It knows the path, and wants another method.
+  const { status } = await fetch(`${webUrl}/ws/v2/producer/${topic}`, { signal: AbortSignal.timeout(10_000) })
+  if (status !== 405) throw new Error(`the Pulsar at ${webUrl} needs webSocketServiceEnabled=true`)
+  return { webUrl, serviceUrl }
+}
+
+const pulsar = ({ pulsar }: Programs): Effect.Effect<Broker.Address | undefined, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const url = process.env[pulsarVariable]
+    if (url !== undefined && url !== "") {
+      return yield* Effect.tryPromise(() => pulsarAt(new URL(url).origin)).pipe(
+        Effect.catchAll(({ error }) => Effect.dieMessage(`${pulsarVariable}: ${String(error)}`))
+      )
+    }
+    const usual = "http://127.0.0.1:8080"
+    const found = yield* Effect.exit(Effect.tryPromise(() => pulsarAt(usual)))
+    if (Exit.isSuccess(found)) return found.value
+    if (pulsar === undefined) return undefined
+    const { serviceUrl, webUrl } = yield* startPulsar(pulsar)
+    return { webUrl, serviceUrl }
+  })
+
 const programs = Effect.gen(function*() {
   const found = yield* find
   if (!isContinuousIntegration || tools.every(([program]) => found[program] !== undefined)) return found
@@ -173,37 +210,64 @@ const forgotten = ({ dialect, url }: Server, prefix: string): Effect.Effect<void
       )
   )
 
-/** Whether a module of the tests comes to those here, by way of others say. */
-const leadsHere = (module: string, seen: Set<string>): boolean => {
-  if (path.dirname(module) === import.meta.dirname) return true
-  if (seen.has(module) || !fs.existsSync(module)) return false
-  seen.add(module)
-  const imports = fs.readFileSync(module, "utf8").matchAll(/(?:from|import)\s*\(?\s*"(\.[^"]+)"/g)
-  return Array.from(imports, ([, relative = ""]) => path.resolve(path.dirname(module), relative))
-    .some((imported) => leadsHere(imported, seen))
+/** Likewise the topics. */
+const forgottenTopics = (broker: Broker.Broker, prefix: string): Effect.Effect<void> =>
+  broker.admin("GET", "persistent/public/default").pipe(
+    Effect.flatMap((topics) =>
+      Effect.forEach(
+        (Array.isArray(topics) ? topics : []).map((topic) => String(topic).split("/").at(-1) ?? "")
+          .filter((name) => name.startsWith(prefix) || (name.startsWith(family) && isOver(name))),
+        (name) => broker.admin("DELETE", `persistent/public/default/${encodeURIComponent(name)}?force=true`),
+        { concurrency: 4, discard: true }
+      )
+    ),
+    Effect.catchAll((error) => error.status === 404 ? Effect.void : Effect.die(error))
+  )
+
+/** The modules that are imported by those of the tests, by way of others say, and they themselves. */
+const modulesOf = (files: ReadonlyArray<string>): ReadonlySet<string> => {
+  const seen = new Set(files)
+  // What is added on the way is visited as well.
+  for (const module of seen) {
+    if (!fs.existsSync(module)) continue
+    for (const [, relative = ""] of fs.readFileSync(module, "utf8").matchAll(/(?:from|import)\s*\(?\s*"(\.[^"]+)"/g)) {
+      seen.add(path.resolve(path.dirname(module), relative))
+    }
+  }
+  return seen
 }
 
 export default async (project: TestProject): Promise<(() => Promise<void>) | undefined> => {
-  const seen = new Set<string>()
-  const files = project.vitest.state.getPaths()
-  if (!project.vitest.config.watch && !files.some((file) => leadsHere(file, seen))) return undefined
+  const modules = modulesOf(project.vitest.state.getPaths())
+  const isAny = project.vitest.config.watch
+  if (!isAny && !Array.from(modules).some((module) => path.dirname(module) === import.meta.dirname)) return undefined
+  const wantsPulsar = isAny || modules.has(path.join(import.meta.dirname, "SharedPulsar.ts"))
   const scope = await Effect.runPromise(Scope.make())
   const close = () => Effect.runPromise(Scope.close(scope, Exit.void))
   const prefix = `${family}${now().toString(36)}_${randomBytes(3).toString("hex")}_`
   const provided = Effect.gen(function*() {
     const had = yield* programs
-    const servers = yield* Effect.forEach(targets, (target) => obtained(target, had), { concurrency: "unbounded" })
+    const [servers, broker] = yield* Effect.all([
+      Effect.forEach(targets, (target) => obtained(target, had), { concurrency: "unbounded" }),
+      wantsPulsar ? pulsar(had) : Effect.succeed(undefined)
+    ], { concurrency: "unbounded" })
     const found = servers.filter((server) => server !== undefined)
     yield* Effect.addFinalizer(() =>
-      Effect.forEach(found, (server) => forgotten(server, prefix), { concurrency: "unbounded", discard: true })
+      Effect.all([
+        Effect.forEach(found, (server) => forgotten(server, prefix), { concurrency: "unbounded" }),
+        broker === undefined ? Effect.void : forgottenTopics(Broker.make(broker), prefix)
+      ], { concurrency: "unbounded", discard: true })
     )
     const missing = [
       ...targets.filter(({ name }) => !found.some((server) => server.name === name)),
+      ...wantsPulsar && broker === undefined
+        ? [{ title: "Pulsar", cure: "npm run servers, or docker compose up pulsar" }]
+        : [],
       ...tools.filter(([program]) => had[program] === undefined).map(([, title, cure]) => ({ title, cure }))
     ].map(({ cure, title }) => `${title} is missing: ${cure}`)
     if (missing.length > 0 && isContinuousIntegration) return yield* Effect.dieMessage(missing.join("\n"))
     for (const line of missing) process.stderr.write(`skipped, ${line}\n`)
-    return { found, prefix, programs: had }
+    return { found, pulsar: broker, prefix, programs: had }
   })
   try {
     project.provide("servers", await Effect.runPromise(Scope.extend(provided, scope)))
