@@ -21,15 +21,16 @@ import { v4 } from "uuid"
 import * as Envelope from "./Envelope.ts"
 import { timestampOf } from "./Operation.ts"
 import type { Message, Outcome, Reason } from "./Publisher.ts"
+import * as Signature from "./Signature.ts"
 import { LedgerError } from "./TrustlogError.ts"
 import * as json from "./internal/json.ts"
+import { claimOf } from "./internal/ledger/claim.ts"
 import { examine, type Finding } from "./internal/ledger/examine.ts"
 import * as folders from "./internal/ledger/folder.ts"
 import * as keys from "./internal/ledger/key.ts"
 import * as maps from "./internal/ledger/map.ts"
 import * as merkle from "./internal/merkle.ts"
 import * as note from "./internal/note.ts"
-import * as sha256 from "./internal/sha256.ts"
 import * as tiles from "./internal/tiles.ts"
 import { version } from "./internal/version.ts"
 
@@ -224,26 +225,10 @@ const readEdge = (folder: folders.Folder, size: number, treeSize: number): Effec
     return { size, levels, bundle }
   })
 
-const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
-
 /** What the map holds of an entry: nothing of those that name no record, as the birth record. */
 const mappedOf = (bytes: Uint8Array, index: number): ReadonlyArray<maps.Mapped> => {
-  let value: unknown
-  try {
-    value = JSON.parse(Buffer.from(bytes).toString("utf8"))
-  } catch {
-    return []
-  }
-  if (typeof value !== "object" || value === null) return []
-  const { contentHash, id, stream } = { contentHash: undefined, id: undefined, stream: undefined, ...value }
-  return typeof id === "string" && uuid.test(id) && typeof stream === "string"
-    ? [{
-      stream,
-      id,
-      index,
-      contentHash: typeof contentHash === "string" ? contentHash : sha256.hexOfBytes(bytes)
-    }]
-    : []
+  const claim = claimOf(bytes)
+  return claim === undefined ? [] : [{ ...claim, index }]
 }
 
 /** What signs a ledger, and how. */
@@ -446,11 +431,11 @@ const acknowledged = (index: number): Outcome => ({ _tag: "Acknowledged", messag
 
 const refused = (reason: Reason, error: string): Outcome => ({ _tag: "Refused", reason, error })
 
-/** The bytes of the entry that a message becomes. */
+/** The bytes of the entry that a message becomes. A digest form has no room for the signatures either. */
 const entryOf = (message: Message): Either.Either<Uint8Array, Outcome> =>
   message.bytes.length <= tiles.maxEntryBytes
     ? Either.right(message.bytes)
-    : Either.mapBoth(Envelope.decode(message.bytes), {
+    : Either.mapBoth(Either.flatMap(Signature.open(message.bytes), ({ payload }) => Envelope.decode(payload)), {
       onLeft: (problem) =>
         refused("tooLarge", `${message.bytes.length} bytes, which have no digest form: the message ${problem}`),
       onRight: Envelope.digestForm

@@ -178,3 +178,24 @@ export class LedgerError extends Schema.TaggedError<LedgerError>("effect-trustlo
     return `${this.path}: ${this.problem}`
   }
 }
+
+/**
+ * A key that signs envelopes, or that they are checked with, cannot be used.
+ *
+ * - `missing`: there is no such file, or no key was given
+ * - `unreadable`: the file system does not let us read its file
+ * - `malformed`: it is no key in PEM, is cut or encrypted, or there are several in one text
+ * - `algorithm`: it is no Ed25519 key
+ * - `usage`: it may not do what it is needed for: a public key cannot sign
+ * - `id`: its id has to be given, is in no accepted form, or is another key's as well
+ * - `unsupported`: this runtime's WebCrypto knows no Ed25519
+ */
+export class KeyError extends Schema.TaggedError<KeyError>("effect-trustlog/KeyError")("KeyError", {
+  reason: Schema.Literal("missing", "unreadable", "malformed", "algorithm", "usage", "id", "unsupported"),
+  problem: Schema.String,
+  cause: Schema.optional(Schema.Defect)
+}) {
+  override get message(): string {
+    return this.problem
+  }
+}

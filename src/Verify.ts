@@ -1,6 +1,7 @@
 /**
  * Recomputes everything: the ledger's tree against its checkpoint, receipts against each other, against the rows and
- * against the ledger, and every row against its own hash. It needs no key, changes nothing, and may run beside workers.
+ * against the ledger, and every row against its own hash; and the signatures of the entries, where keys are trusted. It
+ * needs no secret, changes nothing, and may run beside workers.
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import type * as Path from "@effect/platform/Path"
@@ -8,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Ledger from "./Ledger.ts"
 import { Repository } from "./Repository.ts"
+import { TrustedKeys } from "./Signature.ts"
 import type { DatabaseError, LedgerError } from "./TrustlogError.ts"
 import * as keys from "./internal/ledger/key.ts"
 import * as purges from "./internal/purge.ts"
@@ -64,6 +66,9 @@ export interface Options {
  * Verifies the database and its ledger. All of the database is read in one snapshot, which holds a connection: inside an
  * application, give it a `Repository` over a connection of its own, or the application's statements wait for it.
  *
+ * With `Signature.TrustedKeys`, entries of the ledger that none of them has signed are `altered`, whichever database they
+ * are of; digest forms, which have no room for a signature, are not asked for one.
+ *
  * A ledger that cannot be read is a finding where a receipt, or what is left of the ledger, remembers it. It fails only
  * where no verdict is possible: with `DatabaseError`, or with `LedgerError` where there is no trace of a ledger.
  */
@@ -79,6 +84,7 @@ export const verify = (
       repository,
       findings: findings.make(),
       delivered: bitmap.make(),
+      trusted: yield* TrustedKeys,
       checkPurge: hasKey ? purges.checkWith(yield* keys.loadPublic(keyFile)) : undefined,
       progress: (count) => {
         looked += count

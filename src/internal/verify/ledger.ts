@@ -13,7 +13,9 @@ import * as Envelope from "../../Envelope.ts"
 import * as Ledger from "../../Ledger.ts"
 import type { Leaf, Receipt } from "../../Receipt.ts"
 import type { Accounted, Repository } from "../../Repository.ts"
+import * as Signature from "../../Signature.ts"
 import type { DatabaseError, LedgerError } from "../../TrustlogError.ts"
+import { type Claim, claimOf, member, opened, parse } from "../ledger/claim.ts"
 import * as maps from "../ledger/map.ts"
 import type * as purges from "../purge.ts"
 import * as sha256 from "../sha256.ts"
@@ -31,6 +33,8 @@ export interface Case {
   readonly delivered: bitmaps.Bitmap
   /** Checks a receipt's word that it was purged; `undefined` where there is no key to do so. */
   readonly checkPurge: purges.Check | undefined
+  /** The keys that must have signed every entry; none where nobody asks for signatures. */
+  readonly trusted: Signature.Keys
   /** Counts what has been looked at. */
   readonly progress: (count: number) => Effect.Effect<void>
 }
@@ -63,7 +67,7 @@ interface Bundle {
 
 /** Builds the witness over a ledger whose state was read after the database's. `settled` is its size before that. */
 export const make = (
-  { delivered, findings, progress, repository }: Case,
+  { delivered, findings, progress, repository, trusted }: Case,
   reader: Ledger.Reader,
   settled: number
 ): Effect.Effect<Witness, never, FileSystem.FileSystem | Path.Path | Scope.Scope> =>
@@ -226,13 +230,12 @@ export const make = (
         for (const [i, bytes] of bundle.entries()) {
           const index = first + i
           if (claimed.has(index)) continue
-          const value = parse(bytes)
           if (index === 0) {
-            const problem = birthProblem(value, reader)
+            const problem = birthProblem(parse(bytes), reader)
             if (problem !== undefined) findings.altered.add("entry/0", problem)
             continue
           }
-          const claim = claimOf(value, bytes)
+          const claim = claimOf(bytes)
           if (claim === undefined) {
             findings.surplus.add(`entry/${index}`, "is no record of any database")
             continue
@@ -245,6 +248,21 @@ export const make = (
           const found = yield* repository.evidence.operationsOf(some.map(([, claim]) => claim.id))
           const byId = new Map(found.map((row) => [String(row.id), row]))
           for (const [index, claim] of some) judge(index, claim, byId.get(claim.id))
+        }
+      })
+
+    /** Where there are trusted keys, every record that is here in full carries a signature of one of them. */
+    const checkSignatures = (first: number, bundle: ReadonlyArray<Uint8Array>) =>
+      Effect.gen(function*() {
+        if (trusted.size === 0) return
+        const verdicts = yield* Signature.verify(bundle.map(opened), trusted)
+        for (const [i, bytes] of bundle.entries()) {
+          const verdict = verdicts[i]
+          if (first + i === 0 || verdict === undefined || Either.isRight(verdict)) continue
+          if (verdict.left.reason === "unsigned" && isDigest(bytes)) continue
+          const claim = claimOf(bytes)
+          if (claim === undefined) continue
+          findings.altered.add(claim.id, `entry ${first + i} of the ledger ${verdict.left.error}`)
         }
       })
 
@@ -289,6 +307,7 @@ export const make = (
           const { entries } = yield* bundleAt(first / tileWidth)
           if (Either.isRight(entries)) {
             yield* judgeUnclaimed(first, entries.right)
+            yield* checkSignatures(first, entries.right)
             yield* progress(entries.right.length)
           }
         }
@@ -299,42 +318,6 @@ export const make = (
     }
   })
 
-/** What an entry says that it is. */
-interface Claim {
-  readonly stream: string
-  readonly id: string
-  readonly contentHash: string
-  readonly isStored: boolean
-}
-
-const parse = (bytes: Uint8Array): object | undefined => {
-  try {
-    const value: unknown = JSON.parse(Buffer.from(bytes).toString("utf8"))
-    return typeof value === "object" && value !== null ? value : undefined
-  } catch {
-    return undefined
-  }
-}
-
-const member = (value: object | undefined, key: string): unknown =>
-  value === undefined ? undefined : Object.getOwnPropertyDescriptor(value, key)?.value
-
-const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
-
-const claimOf = (value: object | undefined, bytes: Uint8Array): Claim | undefined => {
-  const id = member(value, "id")
-  const stream = member(value, "stream")
-  const digest = member(value, "contentHash")
-  return typeof id === "string" && uuid.test(id) && typeof stream === "string"
-    ? {
-      id,
-      stream,
-      contentHash: typeof digest === "string" ? digest : sha256.hexOfBytes(bytes),
-      isStored: member(value, "stored") !== false
-    }
-    : undefined
-}
-
 /** The birth record names the key, so that the key file alone cannot be put in another's place. */
 const birthProblem = (value: object | undefined, reader: Ledger.Reader): string | undefined => {
   if (member(value, "type") !== "birth") return "is not the ledger's birth record"
@@ -343,10 +326,14 @@ const birthProblem = (value: object | undefined, reader: Ledger.Reader): string 
     : "the ledger was born under another key than vkey says"
 }
 
-/** Whether an entry is the record that a leaf names: its bytes, or its digest form, hash to what was delivered. */
+/** Whether an entry is the record that a leaf names: the envelope, or its digest form, hashes to what was delivered. */
 const isOf = (stream: string, leaf: Leaf, entry: Uint8Array): boolean => {
-  if (sha256.hexOfBytes(entry) === leaf.contentHash) return true
-  const envelope = Either.getOrUndefined(Envelope.decode(entry))
+  const { payload } = opened(entry)
+  if (sha256.hexOfBytes(payload) === leaf.contentHash) return true
+  const envelope = Either.getOrUndefined(Envelope.decode(payload))
   return envelope !== undefined && envelope.isDigest && envelope.contentHash === leaf.contentHash &&
     envelope.id === leaf.id && envelope.stream === stream
 }
+
+const isDigest = (entry: Uint8Array): boolean =>
+  Either.match(Envelope.decode(entry), { onLeft: () => false, onRight: (envelope) => envelope.isDigest })
