@@ -39,7 +39,7 @@ export interface Connection {
   readonly end: () => void
 }
 
-const defaultPatience = Duration.seconds(10)
+export const defaultPatience = Duration.seconds(10)
 
 /** The address of a place, which holds no secret. */
 const urlOf = ({ cluster, kind, query, suffix, topic }: Place): string => {
