@@ -13,26 +13,37 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import * as Database from "./Database.ts"
 import { type DatabaseUrl, fromText, refusal, type Server } from "./DatabaseUrl.ts"
+import type * as Ledger from "./Ledger.ts"
 import type * as Migrations from "./Migrations.ts"
+import { type Kind, kindOfLane, type Lane } from "./Operation.ts"
 import type { Publisher } from "./Publisher.ts"
-import * as LedgerPublisher from "./Publisher/Ledger.ts"
 import * as MemoryPublisher from "./Publisher/Memory.ts"
+import * as PublisherUrl from "./PublisherUrl.ts"
+import * as PulsarCluster from "./PulsarCluster.ts"
 import type { Repository } from "./Repository.ts"
 import * as Sql from "./Repository/Sql.ts"
-import { DatabaseError, type LedgerError } from "./TrustlogError.ts"
+import { Topics } from "./Topics.ts"
+import { DatabaseError, type LedgerError, type PublisherError } from "./TrustlogError.ts"
 import * as WorkerConfig from "./WorkerConfig.ts"
+import * as topicNames from "./internal/pulsar/topic.ts"
 
-/** Where operations go: `ledger:<folder>`, or `memory:` in tests. */
-export type PublisherUrl =
-  | {
-    readonly _tag: "Ledger"
-    readonly path: string
-    /** Records of more bytes are refused; `undefined` refuses none. */
-    readonly maxEntryBytes: number | undefined
-  }
-  | { readonly _tag: "Memory" }
+/** How a cluster of Apache Pulsar is used, where the log is one. */
+export interface Pulsar {
+  /**
+   * `TRUSTLOG_PULSAR_CA_FILE` (empty or not set: the system's), `TRUSTLOG_PULSAR_CERT_FILE`, `TRUSTLOG_PULSAR_KEY_FILE`,
+   * and `TRUSTLOG_PULSAR_ALLOW_INSECURE`, `false` by default.
+   */
+  readonly tls: PulsarCluster.Tls
+  /** `TRUSTLOG_PULSAR_TOKEN`; */
+  readonly token: Redacted.Redacted<string> | undefined
+  /** or `TRUSTLOG_PULSAR_TOKEN_FILE`, which is read at each connection. */
+  readonly tokenFile: string | undefined
+  /** `TRUSTLOG_CLOUD_EVENTS`: whether messages carry the attributes of CloudEvents; `false` by default. */
+  readonly cloudEvents: boolean
+}
 
 /** Everything that can be configured. */
 export interface Shape {
@@ -44,7 +55,13 @@ export interface Shape {
    */
   readonly listen: Server | undefined
   /** `TRUSTLOG_PUBLISHER_URL`; `ledger:trustlog-ledger` by default. */
-  readonly publisher: PublisherUrl
+  readonly publisher: PublisherUrl.PublisherUrl
+  readonly pulsar: Pulsar
+  /**
+   * `TRUSTLOG_OPERATION_TOPIC` and `TRUSTLOG_RECORD_TOPIC`, by kind; `persistent://public/default/operation` and
+   * `persistent://public/default/record` by default. The embedded ledger has no topics; receipts name them all the same.
+   */
+  readonly topics: Readonly<Record<Kind, string>>
   /** `TRUSTLOG_KEY_FILE`: the signing key; `undefined` is `<ledger>.key`, or without a ledger `trustlog.key`. */
   readonly keyFile: string | undefined
   /** `TRUSTLOG_TABLE_PREFIX`: what every table's name begins with; nothing by default. */
@@ -65,6 +82,13 @@ export const defaults: Shape = {
   database: { _tag: "Sqlite", filename: "trustlog.db" },
   listen: undefined,
   publisher: { _tag: "Ledger", path: "trustlog-ledger", maxEntryBytes: undefined },
+  pulsar: {
+    tls: { caFile: undefined, certificateFile: undefined, keyFile: undefined, allowInsecure: false },
+    token: undefined,
+    tokenFile: undefined,
+    cloudEvents: false
+  },
+  topics: { operation: "persistent://public/default/operation", record: "persistent://public/default/record" },
   keyFile: undefined,
   tablePrefix: "",
   schema: undefined,
@@ -74,28 +98,6 @@ export const defaults: Shape = {
 /** The file of the signing key. */
 export const keyFileOf = (config: Shape): string =>
   config.keyFile ?? (config.publisher._tag === "Ledger" ? `${config.publisher.path}.key` : "trustlog.key")
-
-const ledgerForm = "write ledger:<folder> or ledger:<folder>?maxEntryBytes=<bytes>"
-
-/** Reads `ledger:<folder>`, `ledger:<folder>?maxEntryBytes=<bytes>` or `memory:`. */
-export const publisherUrl = (text: string): Either.Either<PublisherUrl, string> => {
-  if (/^(pulsar(\+ssl)?|wss?):/i.test(text)) {
-    return Either.left(refusal(text, `this version delivers to the embedded ledger: ${ledgerForm}`))
-  }
-  if (/^memory:$/i.test(text)) return Either.right({ _tag: "Memory" })
-  const match = /^ledger:(?:\/\/(?=\/))?([^?]+)(?:\?(.*))?$/i.exec(text)
-  const path = match?.[1]?.replace(/(.)\/+$/, "$1")
-  const query = match?.[2]
-  const maxEntryBytes = query === undefined ? undefined : /^maxEntryBytes=([1-9]\d{0,14})$/.exec(query)?.[1]
-  if (path === undefined || /^\/\/[^/]/.test(path) || (query !== undefined && maxEntryBytes === undefined)) {
-    return Either.left(refusal(text, ledgerForm))
-  }
-  return Either.right({
-    _tag: "Ledger",
-    path,
-    maxEntryBytes: maxEntryBytes === undefined ? undefined : Number(maxEntryBytes)
-  })
-}
 
 const units: Record<string, Duration.Unit> = { ms: "millis", s: "seconds", m: "minutes", h: "hours", d: "days" }
 
@@ -140,6 +142,56 @@ const read = <A>(name: string, description: string, parse: (text: string) => Eit
     Config.withDescription(description)
   )
 
+const topic = (text: string): Either.Either<string, string> => Either.map(topicNames.parse(text), topicNames.format)
+
+const flag = (text: string): Either.Either<boolean, string> =>
+  /^(true|false)$/i.test(text)
+    ? Either.right(text.toLowerCase() === "true")
+    : Either.left(refusal(text, "write true or false"))
+
+/** A file that may be left out by giving nothing. */
+const file = (name: string, description: string) =>
+  Config.map(
+    Config.option(Config.withDescription(Config.string(name), description)),
+    (path) => Option.getOrUndefined(path) === "" ? undefined : Option.getOrUndefined(path)
+  )
+
+const pulsar: Config.Config<Pulsar> = Config.all({
+  caFile: file("TRUSTLOG_PULSAR_CA_FILE", "The certificates that are trusted; the system's by default"),
+  certificateFile: file("TRUSTLOG_PULSAR_CERT_FILE", "The client certificate (mutual TLS)"),
+  keyFile: file("TRUSTLOG_PULSAR_KEY_FILE", "The client certificate's key"),
+  allowInsecure: Config.withDefault(
+    read("TRUSTLOG_PULSAR_ALLOW_INSECURE", "Whether whoever answers is believed", flag),
+    false
+  ),
+  token: Config.option(
+    Config.redacted("TRUSTLOG_PULSAR_TOKEN").pipe(Config.withDescription("The token that says who we are"))
+  ),
+  tokenFile: file("TRUSTLOG_PULSAR_TOKEN_FILE", "The file that holds the token"),
+  cloudEvents: Config.withDefault(
+    read("TRUSTLOG_CLOUD_EVENTS", "Whether messages carry the attributes of CloudEvents", flag),
+    false
+  )
+}).pipe(
+  Config.mapOrFail(({ allowInsecure, caFile, certificateFile, cloudEvents, keyFile, token, tokenFile }) => {
+    const text = Option.getOrUndefined(token)
+    const hasToken = text !== undefined && Redacted.value(text) !== ""
+    return hasToken && tokenFile !== undefined
+      ? Either.left(
+        ConfigError.InvalidData(
+          [],
+          "TRUSTLOG_PULSAR_TOKEN and TRUSTLOG_PULSAR_TOKEN_FILE are both set: unset the one that is not to be used"
+        )
+      )
+      : Either.right({
+        tls: { caFile, certificateFile, keyFile, allowInsecure },
+        token: hasToken ? text : undefined,
+        tokenFile,
+        cloudEvents
+      })
+  })
+)
+
 const { workers } = defaults
 
 /** Reads the configuration; what is not set has its default, what is wrong is named with the form that is accepted. */
@@ -153,9 +205,21 @@ export const config: Config.Config<Shape> = Config.map(
       read("TRUSTLOG_LISTEN_URL", "Where PostgreSQL is listened to, if not at the database's URL", listenUrl)
     ),
     publisher: Config.withDefault(
-      read("TRUSTLOG_PUBLISHER_URL", "Where operations are delivered: ledger:<folder>", publisherUrl),
+      read(
+        "TRUSTLOG_PUBLISHER_URL",
+        "Where operations are delivered: ledger:<folder>, ws://…, wss://…, pulsar://… or pulsar+ssl://…",
+        PublisherUrl.fromText
+      ),
       defaults.publisher
     ),
+    pulsar,
+    topics: Config.all({
+      operation: Config.withDefault(
+        read("TRUSTLOG_OPERATION_TOPIC", "The topic of operations", topic),
+        defaults.topics.operation
+      ),
+      record: Config.withDefault(read("TRUSTLOG_RECORD_TOPIC", "The topic of records", topic), defaults.topics.record)
+    }),
     keyFile: Config.option(read("TRUSTLOG_KEY_FILE", "The file of the signing key", notEmpty)),
     tablePrefix: Config.withDefault(
       read("TRUSTLOG_TABLE_PREFIX", "What every table's name begins with", prefix),
@@ -191,14 +255,18 @@ export const config: Config.Config<Shape> = Config.map(
     pageRows,
     publishDeadline,
     publisher,
+    pulsar,
     scanInterval,
     schema,
     shutdown,
-    tablePrefix
+    tablePrefix,
+    topics
   }) => ({
     database,
     listen: Option.getOrUndefined(listen),
     publisher,
+    pulsar,
+    topics,
     keyFile: Option.getOrUndefined(keyFile),
     tablePrefix,
     schema: Option.getOrUndefined(schema),
@@ -251,19 +319,64 @@ export const namingOf = ({ schema, tablePrefix }: Shape): Migrations.Options => 
 export const layerRepository: Layer.Layer<Repository, DatabaseError, TrustlogConfig | SqlClient> = Layer
   .unwrapEffect(Effect.map(TrustlogConfig, (config) => Sql.layer(namingOf(config))))
 
-/** The configured log. */
+/** How the configured cluster is reached. */
+export const clusterOf = (
+  { serviceUrl }: PublisherUrl.PulsarUrl,
+  { tls, token, tokenFile }: Pulsar
+): Effect.Effect<PulsarCluster.Options, never, FileSystem.FileSystem> =>
+  tokenFile === undefined
+    ? Effect.succeed({ serviceUrl, tls, token: token && PulsarCluster.token(token) })
+    : Effect.map(PulsarCluster.tokenFile(tokenFile), (token) => ({ serviceUrl, tls, token }))
+
+const layerPulsar = (url: PublisherUrl.PulsarUrl, pulsar: Pulsar) =>
+  Layer.unwrapEffect(Effect.gen(function*() {
+    const cluster = yield* clusterOf(url, pulsar)
+    const { batching, maxFrameBytes } = url
+    const [{ layer }, client] = yield* Effect.promise(() =>
+      Promise.all([import("./Publisher/PulsarWebSocket.ts"), import("./WebSocketClient/Ws.ts")])
+    )
+    return Layer.provide(
+      layer({ ...cluster, batching, maxFrameBytes, cloudEvents: pulsar.cloudEvents }),
+      client.layer
+    )
+  }))
+
+const layerLedger = (options: Ledger.Options) =>
+  Layer.unwrapEffect(
+    Effect.map(Effect.promise(() => import("./Publisher/Ledger.ts")), ({ layer }) => layer(options))
+  )
+
+type Log = Layer.Layer<Publisher, LedgerError | PublisherError, FileSystem.FileSystem | Path.Path>
+
+/**
+ * The configured log, whose code is loaded when it is asked for. A cluster that cannot be reached is no failure of the layer:
+ * records wait for it.
+ */
 export const layerPublisher: Layer.Layer<
   Publisher,
-  LedgerError,
+  LedgerError | PublisherError,
   TrustlogConfig | FileSystem.FileSystem | Path.Path
-> = Layer.unwrapEffect(Effect.map(TrustlogConfig, (config) =>
-  config.publisher._tag === "Memory"
-    ? MemoryPublisher.layer
-    : LedgerPublisher.layer({
-      path: config.publisher.path,
-      maxEntryBytes: config.publisher.maxEntryBytes,
-      keyFile: keyFileOf(config)
-    })))
+> = Layer.unwrapEffect(Effect.map(TrustlogConfig, (config): Log => {
+  const { publisher, pulsar } = config
+  switch (publisher._tag) {
+    case "Memory":
+      return MemoryPublisher.layer
+    case "Ledger":
+      return layerLedger({
+        path: publisher.path,
+        maxEntryBytes: publisher.maxEntryBytes,
+        keyFile: keyFileOf(config)
+      })
+    default:
+      return layerPulsar(publisher, pulsar)
+  }
+}))
+
+/** The configured topics of operations and of records. */
+export const layerTopics: Layer.Layer<never, never, TrustlogConfig> = Layer.effect(
+  Topics,
+  Effect.map(TrustlogConfig, ({ topics }) => (lane: Lane) => topics[kindOfLane(lane)])
+)
 
 /** The configured knobs of the workers. */
 export const layerWorkers: Layer.Layer<never, never, TrustlogConfig> = Layer.effect(

@@ -2,9 +2,10 @@ import { assert, describe, it } from "@effect/vitest"
 import * as ConfigError from "effect/ConfigError"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
+import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
+import * as Equal from "effect/Equal"
 import * as Layer from "effect/Layer"
 import * as TrustlogConfig from "../src/TrustlogConfig.ts"
 import { WorkerConfig } from "../src/WorkerConfig.ts"
@@ -58,34 +59,6 @@ describe("TrustlogConfig", () => {
       assert.deepStrictEqual(config.workers.shutdown, Duration.hours(1))
     }))
 
-  it("accepts the forms of a log's URL, and no other", () => {
-    assert.deepStrictEqual(TrustlogConfig.publisherUrl("memory:"), Either.right({ _tag: "Memory" }))
-    assert.deepStrictEqual(
-      TrustlogConfig.publisherUrl("ledger:///var/ledger"),
-      Either.right({ _tag: "Ledger", path: "/var/ledger", maxEntryBytes: undefined })
-    )
-    for (
-      const text of [
-        "",
-        "ledger:",
-        "ledger://host/x",
-        "ledger:x?",
-        "ledger:x?maxEntryBytes=",
-        "ledger:x?maxEntryBytes=0",
-        "ledger:x?maxEntryBytes=1e3",
-        "ledger:x?max=1",
-        "ledger:x?maxEntryBytes=1&maxEntryBytes=2",
-        "memory:x",
-        "https://example.org"
-      ]
-    ) {
-      assert.match(
-        Either.getOrElse(Either.flip(TrustlogConfig.publisherUrl(text)), () => "accepted"),
-        /is not accepted; write ledger:<folder> or ledger:<folder>\?maxEntryBytes=<bytes>$/
-      )
-    }
-  })
-
   it.effect("names the variable, the value and the accepted form, all of them at once", () =>
     Effect.gen(function*() {
       assert.strictEqual(
@@ -107,17 +80,59 @@ describe("TrustlogConfig", () => {
       assert.isTrue(ConfigError.isAnd(both))
     }))
 
-  it.effect("says what comes later, and shows neither passwords nor control characters", () =>
+  it.effect("shows neither passwords nor control characters", () =>
     Effect.gen(function*() {
       const message = yield* messageOf({ TRUSTLOG_DATABASE_URL: "postgres://ann:s3cret@db/x?\x1b[2J=1" })
       assert.match(message, /^TRUSTLOG_DATABASE_URL: .* is not accepted; /)
       assert.notMatch(message, /s3cret|\p{Cc}/u)
-      for (const scheme of ["pulsar", "pulsar+ssl", "ws", "wss"]) {
-        assert.match(
-          yield* messageOf({ TRUSTLOG_PUBLISHER_URL: `${scheme}://broker:6650` }),
-          /this version delivers to the embedded ledger: write ledger:<folder>/
+      const config = yield* fromEnv({ TRUSTLOG_PULSAR_TOKEN: "s3cret" })
+      assert.notInclude(JSON.stringify(config), "s3cret")
+    }))
+
+  it.effect("reads how a cluster of Pulsar is trusted; what is empty is not set", () =>
+    Effect.gen(function*() {
+      const { publisher, pulsar, topics } = yield* fromEnv({
+        TRUSTLOG_PUBLISHER_URL: "wss://broker:8443",
+        TRUSTLOG_PULSAR_CA_FILE: "",
+        TRUSTLOG_PULSAR_CERT_FILE: "/run/client.pem",
+        TRUSTLOG_PULSAR_KEY_FILE: "/run/client.key",
+        TRUSTLOG_PULSAR_ALLOW_INSECURE: "false",
+        TRUSTLOG_PULSAR_TOKEN: "",
+        TRUSTLOG_PULSAR_TOKEN_FILE: "/run/token",
+        TRUSTLOG_OPERATION_TOPIC: "persistent://audit/app/operation",
+        TRUSTLOG_CLOUD_EVENTS: "true"
+      })
+      assert.strictEqual(publisher._tag, "PulsarWebSocket")
+      assert.isTrue(
+        Equal.equals(
+          Data.struct({ ...pulsar, tls: Data.struct(pulsar.tls) }),
+          Data.struct({
+            tls: Data.struct({
+              caFile: undefined,
+              certificateFile: "/run/client.pem",
+              keyFile: "/run/client.key",
+              allowInsecure: false
+            }),
+            token: undefined,
+            tokenFile: "/run/token",
+            cloudEvents: true
+          })
         )
-      }
+      )
+      assert.strictEqual(topics.operation, "persistent://audit/app/operation")
+      assert.strictEqual(topics.record, "persistent://public/default/record")
+    }))
+
+  it.effect("names what contradicts itself in the configuration of Pulsar", () =>
+    Effect.gen(function*() {
+      const both = yield* messageOf({ TRUSTLOG_PULSAR_TOKEN: "a", TRUSTLOG_PULSAR_TOKEN_FILE: "b" })
+      assert.match(both, /^TRUSTLOG_PULSAR_TOKEN and TRUSTLOG_PULSAR_TOKEN_FILE are both set/)
+      const topic = yield* messageOf({ TRUSTLOG_RECORD_TOPIC: "record" })
+      assert.match(topic, /^TRUSTLOG_RECORD_TOPIC: the topic "record" has no full name; write persistent:/)
+      const memory = yield* messageOf({ TRUSTLOG_RECORD_TOPIC: "non-persistent://a/b/c" })
+      assert.match(memory, /^TRUSTLOG_RECORD_TOPIC: .* kept in memory only/)
+      const flag = yield* messageOf({ TRUSTLOG_PULSAR_ALLOW_INSECURE: "yes" })
+      assert.match(flag, /^TRUSTLOG_PULSAR_ALLOW_INSECURE: "yes" is not accepted; write true or false/)
     }))
 
   it.effect("is given in code as well, and makes the workers' knobs", () =>

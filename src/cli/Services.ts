@@ -25,19 +25,20 @@ export const repository: Layer.Layer<
 > = Layer.provide(TrustlogConfig.layerRepository, TrustlogConfig.layerDatabase())
 
 /** Names a signing key that is not there, and what tells where it is. */
-export const explainKey = (config: TrustlogConfig.Shape) => (error: LedgerError): LedgerError | UsageError =>
-  error.reason === "missing" && error.path === TrustlogConfig.keyFileOf(config)
-    ? new UsageError({
-      problem: `there is no signing key ${error.path}: put it back from its copy, or correct TRUSTLOG_KEY_FILE`
-    })
-    : error
+export const explainKey =
+  (config: TrustlogConfig.Shape) => <E extends LedgerError | PublisherError>(error: E): E | UsageError =>
+    error.reason === "missing" && "path" in error && error.path === TrustlogConfig.keyFileOf(config)
+      ? new UsageError({
+        problem: `there is no signing key ${error.path}: put it back from its copy, or correct TRUSTLOG_KEY_FILE`
+      })
+      : error
 
 const publisher = Layer.unwrapEffect(
   Effect.flatMap(TrustlogConfig.TrustlogConfig, (config) =>
     config.publisher._tag === "Memory"
       ? new UsageError({
         problem: "TRUSTLOG_PUBLISHER_URL: a log in memory is lost with the process, so nothing is delivered to it; " +
-          "write ledger:<folder>"
+          "write ledger:<folder>, or ws://<host>:<port> for Apache Pulsar"
       })
       : Effect.succeed(
         Layer.catchAll(TrustlogConfig.layerPublisher, (error) => Layer.fail(explainKey(config)(error)))
@@ -47,22 +48,30 @@ const publisher = Layer.unwrapEffect(
 /** Everything that delivers, but for the workers. */
 export const delivery: Layer.Layer<
   Repository | Publisher | CircuitBreaker.CircuitBreakers,
-  DatabaseError | LedgerError | UsageError,
+  DatabaseError | LedgerError | PublisherError | UsageError,
   TrustlogConfig.TrustlogConfig | FileSystem.FileSystem | Path.Path
-> = Layer.mergeAll(repository, publisher, CircuitBreaker.layer).pipe(Layer.provideMerge(TrustlogConfig.layerWorkers))
+> = Layer.mergeAll(repository, publisher, CircuitBreaker.layer).pipe(
+  Layer.provideMerge(Layer.merge(TrustlogConfig.layerWorkers, TrustlogConfig.layerTopics))
+)
 
-/** Fails with what is wrong with the log that waiting cannot cure. An outage is none: the workers wait for its end. */
-export const checkLog: Effect.Effect<void, PublisherError, Publisher> = Effect.gen(function*() {
-  const publisher = yield* Publisher
-  const topicOf = yield* Topics
-  for (const kind of ["operation", "record"]) {
-    yield* Effect.catchIf(
-      publisher.health(topicOf(Lane.make(kind))),
-      (error) => error.isRetryable,
-      (error) => Effect.logWarning(`the log is out: ${error.message}`)
+/** Fails with what is wrong with the log, unless it is waited for. */
+export const checkLog = (
+  isWaitedFor: (error: PublisherError) => boolean
+): Effect.Effect<void, PublisherError, Publisher> =>
+  Effect.gen(function*() {
+    const publisher = yield* Publisher
+    const topicOf = yield* Topics
+    yield* Effect.forEach(
+      new Set([topicOf(Lane.make("operation")), topicOf(Lane.make("record"))]),
+      (topic) =>
+        Effect.catchIf(
+          publisher.health(topic),
+          isWaitedFor,
+          (error) => Effect.logWarning(`the log is out: ${error.message}; records wait until it takes them`)
+        ),
+      { concurrency: "unbounded", discard: true }
     )
-  }
-})
+  })
 
 /** The ids that were written on the command line. */
 export const ids = (texts: ReadonlyArray<string>): Effect.Effect<ReadonlyArray<OperationId>, UsageError> =>

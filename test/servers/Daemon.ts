@@ -49,6 +49,8 @@ export interface Kind<At> {
   readonly free: Effect.Effect<At>
   /** Writes what it reads when it starts, where its arguments do not tell it all. */
   readonly configure?: (folder: string, at: At) => Promise<void>
+  /** What its data need before it starts again after it was killed. */
+  readonly recover?: (data: string, folder: string) => Promise<unknown>
   readonly command: string
   readonly args: (data: string, folder: string, at: At) => ReadonlyArray<string>
   readonly as: { readonly uid?: number; readonly gid?: number }
@@ -60,13 +62,13 @@ export interface Kind<At> {
   readonly abandon: NodeJS.Signals
 }
 
-const run = promisify(execFile)
+export const run = promisify(execFile)
 
 // Of what a server says, as much as tells why it did not start.
 const longestWords = 16_384
 
 // Variables that programs of these servers read would make a server another one.
-const environment = (): NodeJS.ProcessEnv => ({
+export const environment = (): NodeJS.ProcessEnv => ({
   ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(PG|MYSQL|MARIADB|LC_|LANG)/.test(name))),
   LC_ALL: "C"
 })
@@ -131,6 +133,7 @@ export const make = <At>(kind: Kind<At>, options: Options): Effect.Effect<Daemon
 
     let at = yield* kind.free
     let child: ChildProcess | undefined
+    let wasKilled = false
 
     const running = (): ChildProcess & { readonly pid: number } => {
       const { pid } = child ?? {}
@@ -163,8 +166,9 @@ export const make = <At>(kind: Kind<At>, options: Options): Effect.Effect<Daemon
         started.stdout?.setEncoding("utf8").on("data", hear)
         started.stderr?.setEncoding("utf8").on("data", hear)
         started.once("error", reject)
-        started.once("close", () => {
+        started.once("close", (_code, signal) => {
           if (child === started) child = undefined
+          wasKilled = signal === "SIGKILL"
           guard.watch(undefined)
           resolve(log === undefined ? said : fs.readFile(log, "utf8").then((text) => text.slice(-longestWords)))
         })
@@ -181,6 +185,7 @@ export const make = <At>(kind: Kind<At>, options: Options): Effect.Effect<Daemon
 
     const start = async (): Promise<void> => {
       if (child !== undefined) throw new Error(`${kind.name} is running`)
+      if (wasKilled) await kind.recover?.(data, folder)
       const problem = await launch()
       if (problem !== undefined) throw new Error(`${kind.name} did not start:\n${problem}`)
     }

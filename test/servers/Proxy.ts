@@ -108,7 +108,11 @@ export const make = (
         if (!isStalled && !isMute) return
         isStalled = false
         isMute = false
-        for (const pair of pairs) flow(pair)
+        for (const pair of pairs) {
+          // What flows already would flow twice.
+          hold(pair)
+          flow(pair)
+        }
       }),
       refuse,
       accept: listen

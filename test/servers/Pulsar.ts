@@ -9,7 +9,7 @@ import * as os from "node:os"
 import * as path from "node:path"
 import * as Broker from "./Broker.ts"
 import * as Certificates from "./Certificates.ts"
-import { type Instance, make, type Options, settings } from "./Daemon.ts"
+import { environment, type Instance, make, type Options, run, settings } from "./Daemon.ts"
 import * as Port from "./Port.ts"
 
 export interface PulsarOptions extends Options {
@@ -116,6 +116,7 @@ export const startPulsar = (
         brokerClientAuthenticationParameters: JSON.stringify({ token: adminToken })
       }
 
+    const java = path.join(from, "java")
     const daemon = yield* make<Ports>({
       name: "pulsar",
       prepare: async (data, folder) => {
@@ -152,8 +153,25 @@ export const startPulsar = (
           [shipped, ...own.map(([name, value]) => `${name}=${value}`), ""].join("\n")
         )
       },
-      command: path.join(from, "standalone"),
+      recover: async (data, folder) => {
+        const configuration = path.join(folder, "bookkeeper.conf")
+        await fs.writeFile(
+          configuration,
+          `metadataServiceUri=metadata-store:rocksdb://${path.join(data, "metadata")}\n`
+        )
+        // The bookie that was killed is still registered, which its successor may take for another's doing: then it registers
+        // for ever. Whoever lists them forgets it.
+        await run(
+          java,
+          ["org.apache.bookkeeper.bookie.BookieShell", "-conf", configuration, "listbookies", "-readwrite"],
+          { cwd: folder, env: environment(), maxBuffer: 2 ** 26 }
+        )
+      },
+      command: java,
       args: (data, folder, { bookie }) => [
+        "org.apache.pulsar.PulsarStandaloneStarter",
+        "--no-functions-worker",
+        "--no-stream-storage",
         "--config",
         path.join(folder, "standalone.conf"),
         "--metadata-dir",

@@ -22,7 +22,7 @@ export const drain = (options: { readonly budget: Option.Option<string>; readonl
 
 const work = (budget: Duration.Duration | undefined, json: boolean) =>
   Effect.gen(function*() {
-    yield* Services.checkLog
+    yield* Services.checkLog((error) => error.isRetryable)
     const progress = Effect.map(Services.settled, ({ delivered, refused }) =>
       `${Output.count(delivered)} delivered, ${Output.count(refused)} refused`)
     const { delivered, outage, refused, stats: { dead, isEstimate, pending, retrying } } = yield* Output.withProgress(

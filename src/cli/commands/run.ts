@@ -37,7 +37,8 @@ const work = Effect.gen(function*() {
   const workers = Layer.mergeAll(CursorWorker.layer, RetryWorker.layer, Monitor.layer()).pipe(
     Layer.provide([HostLocal.layer, Layer.succeed(Publisher, watched(publisher, trouble))])
   )
-  yield* Services.checkLog
+  // What is wrong with the broker's settings may be put right there; a log that contradicts itself is not cured by time.
+  yield* Services.checkLog((error) => error.reason !== "untrusted")
   yield* Effect.logInfo("started; SIGTERM or Ctrl-C delivers what is pending and ends")
   // No race: one that is interrupted does not wait for the ends of its sides.
   return yield* Effect.provide(Deferred.await(trouble), workers)
