@@ -135,6 +135,11 @@ export interface Options {
    * comes again for ever. An outage of what the handler needs counts, too: let the handler wait it out.
    */
   readonly maxRedeliveries?: number | undefined
+  /**
+   * Whether an interruption of `run` waits for a call of the handler that has begun, and acknowledges what it did. By default the
+   * call is interrupted, and its entries come again; with this, only what it makes `Effect.interruptible` is.
+   */
+  readonly finishesCalls?: boolean | undefined
   /** Told of messages that the dead-letter topic has. */
   readonly onDeadLetters?: ((letters: ReadonlyArray<DeadLetter>) => Effect.Effect<void>) | undefined
 }
@@ -191,6 +196,9 @@ const settingsOf = (options: Options): Either.Either<ReadonlyArray<Settings>, Pu
     }
     return all
   })
+
+/** Fails where options contradict themselves. */
+export const check = (options: Options): Effect.Effect<void, PublisherError> => Effect.asVoid(settingsOf(options))
 
 /** Some entries of a topic that are to be handled together, and how that is answered. */
 interface Batch {
@@ -349,8 +357,7 @@ const pauseAfter = (failures: number, longest: Duration.Duration): Duration.Dura
  * have come. When the handler succeeds they are acknowledged, but for those that it returns: these go to the dead-letter topic. When
  * it fails, all of the call come again after the delay, each alone. So a handler sees every entry at least once.
  *
- * Interrupted, it waits for a handler that is uninterruptible, and acknowledges what it has done. It fails only where the options
- * contradict themselves; whatever else is wrong is logged, and tried again.
+ * It fails only where the options contradict themselves; whatever else is wrong is logged, and tried again.
  */
 export const run = <E, R>(
   options: Options,
@@ -363,13 +370,14 @@ export const run = <E, R>(
       return follow(settings, ({ acknowledge, discard, entries, fail }) =>
         Effect.uninterruptibleMask((restore) =>
           Effect.gen(function*() {
-            const exit = yield* Effect.exit(restore(handler(entries)))
+            const call = Effect.suspend(() =>
+              handler(entries)
+            )
+            const exit = yield* Effect.exit(options.finishesCalls === true ? call : restore(call))
             if (Exit.isSuccess(exit)) {
               failures = 0
               const unfit = exit.value ?? []
-              const left = new Set(unfit.map(({ entry }) =>
-                entry
-              ))
+              const left = new Set(unfit.map(({ entry }) => entry))
               yield* acknowledge(entries.filter((entry) => !left.has(entry)))
               return yield* discard(unfit)
             }
