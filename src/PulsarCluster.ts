@@ -31,7 +31,7 @@ export interface Options {
   readonly serviceUrl: string
   readonly tls?: Tls | undefined
   readonly token?: Token | undefined
-  /** How long the broker may be silent when it is asked something, before the connection is given up; 10 seconds by default. */
+  /** How long the broker may be silent when it is asked something, before the connection is given up; 5 seconds by default. */
   readonly patience?: Duration.DurationInput | undefined
 }
 

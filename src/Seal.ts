@@ -20,7 +20,7 @@ export interface Options {
   /** The ledger, which is made with its key where there is none. */
   readonly ledger: Ledger.Options
   readonly topics: ReadonlyArray<string>
-  /** `trustlog-seal` by default. Two with one subscription share the work of standing by; with one each, both read everything. */
+  /** `trustlog-seal` by default. Two with one subscription share the work; with one each, both take everything. */
   readonly subscription?: string | undefined
   /** As for `Subscriber.run`. */
   readonly deadLetterTopic?: string | undefined
@@ -89,7 +89,6 @@ export const make = (
     const subscription: Subscriber.Options = {
       topics: options.topics,
       subscription: options.subscription ?? defaultSubscription,
-      type: "Failover",
       deadLetterTopic: options.deadLetterTopic,
       finishesCalls: true,
       onDeadLetters: (letters) =>

@@ -3,6 +3,7 @@
  * `Subscriber/`, and what is the same for all of them: envelopes are read and verified, acknowledged once they are handled, come
  * again if they could not be, and go to a dead-letter topic if nobody ever can.
  */
+import { bytesToHex } from "@noble/hashes/utils.js"
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
@@ -28,6 +29,9 @@ import * as deadLetters from "./internal/subscriber/deadLetters.ts"
  * - `KeyShared`: the same, but all messages of a key (an operation's id) one
  * - `Failover`: one consumer all of them, until it is gone
  * - `Exclusive`: one, and others are refused
+ *
+ * Pulsar before 4.0.13 and 4.2.4 may stop delivering to a `Failover` or `Exclusive` subscription when its consumer changes
+ * (apache/pulsar#26174).
  */
 export type Type = "Exclusive" | "Shared" | "Failover" | "KeyShared"
 
@@ -131,7 +135,7 @@ export interface Options {
    */
   readonly deadLetterTopic?: string | undefined
   /**
-   * An entry that could not be handled, and alone not again so many times, goes to the dead-letter topic; by default it
+   * An entry that could not be handled, alone, when it has come again so many times goes to the dead-letter topic; by default it
    * comes again for ever. An outage of what the handler needs counts, too: let the handler wait it out.
    */
   readonly maxRedeliveries?: number | undefined
@@ -212,8 +216,6 @@ interface Batch {
 /** So many failures are remembered; of messages that others got since, nobody says so. */
 const maxRemembered = 10_000
 
-const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")
-
 const firstDelay = 100
 const longestDelay = 30_000
 
@@ -241,7 +243,7 @@ const follow = <R>(
       const groups: Array<[Entry, ...Array<Entry>]> = []
       let isOpen = false
       for (const entry of entries) {
-        const isSuspect = failures.has(hex(entry.messageId))
+        const isSuspect = failures.has(bytesToHex(entry.messageId))
         const last = groups.at(-1)
         if (last === undefined || isSuspect || !isOpen) groups.push([entry])
         else last.push(entry)
@@ -264,7 +266,7 @@ const follow = <R>(
           entries,
           acknowledge: (done) =>
             Effect.suspend(() => {
-              for (const { messageId } of done) failures.delete(hex(messageId))
+              for (const { messageId } of done) failures.delete(bytesToHex(messageId))
               return consumer.acknowledge(received(done))
             }),
           fail: (failed, error) =>
@@ -272,7 +274,7 @@ const follow = <R>(
               const again: Array<Entry> = []
               const dead: Array<Entry> = []
               for (const entry of failed) {
-                const name = hex(entry.messageId)
+                const name = bytesToHex(entry.messageId)
                 const count = Math.max(failures.get(name) ?? 0, entry.redeliveryCount) + 1
                 const isDead = count > maxRedeliveries && failed.length === 1
                 if (isDead) failures.delete(name)
@@ -281,7 +283,13 @@ const follow = <R>(
               }
               return Effect.zipRight(
                 consumer.reject(received(again)),
-                letters.take(received(dead).map((message) => ({ message, reason: "failed", error })))
+                letters.take(
+                  received(dead).map((message) => ({
+                    message,
+                    reason: "failed",
+                    error: `could not be handled: ${error}`
+                  }))
+                )
               )
             }),
           discard: (unfit) =>

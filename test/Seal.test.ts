@@ -71,7 +71,7 @@ SharedPulsar.on((broker) => {
   ) =>
     it.scopedLive(title, () =>
       Effect.gen(function*() {
-        yield* body(yield* Topic.unique, yield* folder)
+        yield* body(yield* Topic.make(broker), yield* folder)
       }).pipe(Effect.provide(layer)))
 
   /** Seals beside the test. */
@@ -93,7 +93,7 @@ SharedPulsar.on((broker) => {
     "takes both topics into a ledger, each message once and in its order, and acknowledges it",
     (topic, path) =>
       Effect.gen(function*() {
-        const record = yield* Topic.unique
+        const record = yield* Topic.make(broker)
         yield* publish(topic, messages(0, 1200))
         yield* publish(record, messages(1200, 1500))
         const seal = yield* sealing(path, [topic, record])
@@ -110,7 +110,7 @@ SharedPulsar.on((broker) => {
 
   test("takes two applications into one ledger, which may use the same ids", (topic, path) =>
     Effect.gen(function*() {
-      const other = yield* Topic.unique
+      const other = yield* Topic.make(broker)
       const another = Array.from({ length: 50 }, (_, i) => message(i, { stream: "another", payload: i }))
       yield* publish(topic, messages(0, 50))
       yield* publish(other, another)
@@ -145,7 +145,7 @@ SharedPulsar.on((broker) => {
         const other = message(3, { payload: "other" })
         yield* publishRaw(topic, strange)
         yield* publish(topic, [...messages(0, 10), other, ...messages(10, 20)])
-        const dead = yield* Topic.unique
+        const dead = yield* Topic.make(broker)
         const seal = yield* sealing(path, [topic], { deadLetterTopic: dead })
         yield* totalsAre(seal, { received: 26, appended: 20, duplicates: 0, deadLettered: 6 })
         assert.deepStrictEqual(namesOf(yield* entriesIn(path)), names(messages(0, 20)))
@@ -188,7 +188,7 @@ SharedPulsar.on((broker) => {
     Effect.gen(function*() {
       const proxy = yield* Proxy.make(broker.wsUrl)
       const through = Layer.provide(
-        SubscriberPulsar.layer({ serviceUrl: proxy.url(broker.wsUrl).replace(/\/$/, "") }),
+        SubscriberPulsar.layer({ serviceUrl: proxy.url(broker.wsUrl) }),
         Ws.layer
       )
       const seal = yield* Effect.provide(
@@ -244,24 +244,27 @@ SharedPulsar.on((broker) => {
     }))
 
   test(
-    "stands by where another one works, and takes over; both on one ledger have everything once",
+    "shares its work with another one, and goes on without it; one ledger has everything once",
     (topic, path) =>
       Effect.gen(function*() {
-        yield* publish(topic, messages(0, 100))
         const both = [yield* sealing(path, [topic]), yield* sealing(path, [topic])] as const
-        const sum = Effect.map(
+        const appended = Effect.map(
           Effect.all(both.map(({ totals }) => totals)),
-          (totals) => totals.reduce((count, { appended }) => count + appended, 0)
+          (totals) => totals.map(({ appended }) => appended)
         )
-        yield* until(sum, (count) => count === 100)
-        const [worker, standby] = (yield* both[0].totals).appended > 0 ? both : both.toReversed()
-        yield* Fiber.interrupt(worker?.fiber ?? Fiber.void)
-        yield* publish(topic, messages(100, 200))
-        yield* until(sum, (count) => count === 200)
-        assert.isAtLeast((yield* (standby?.totals ?? Effect.die("nobody"))).appended, 100)
+        const sum = Effect.map(appended, (counts) => counts.reduce((a, b) => a + b))
+        // It may be that both are not connected yet.
+        for (let at = 0; Math.min(...yield* appended) === 0; at += 50) {
+          yield* publish(topic, messages(at, at + 50))
+          yield* until(sum, (count) => count === at + 50)
+        }
+        const before = yield* sum
+        yield* Fiber.interrupt(both[0].fiber)
+        yield* publish(topic, messages(before, before + 100))
+        yield* until(sum, (count) => count === before + 100)
         const auditor = yield* sealing(path, [topic], { subscription: "auditor" })
-        yield* totalsAre(auditor, { received: 200, appended: 0, duplicates: 200 })
-        assert.deepStrictEqual(namesOf(yield* entriesIn(path)), names(messages(0, 200)))
+        yield* totalsAre(auditor, { received: before + 100, appended: 0, duplicates: before + 100 })
+        assert.deepStrictEqual(namesOf(yield* entriesIn(path)).toSorted(), names(messages(0, before + 100)))
       })
   )
 })

@@ -143,6 +143,16 @@ const verify = Command.make("verify", {
   Command.withDescription("Prove that nothing is missing, altered or added, in database and ledger.")
 )
 
+const doctor = Command.make(
+  "doctor",
+  { json },
+  (options) => Effect.interruptible(lazy(() => import("./commands/doctor.ts"), ({ doctor }) => doctor(options)))
+).pipe(
+  Command.withDescription(
+    "Look at database, log, topics, rights, certificates, token and clocks, and say what is wrong. Changes nothing."
+  )
+)
+
 const optional = <A>(option: Options.Options<A>, description: string) =>
   option.pipe(Options.withDescription(description), Options.optional)
 
@@ -158,7 +168,7 @@ const seal = Command.make("seal", {
   ),
   subscription: Options.text("subscription").pipe(
     Options.withPseudoName("NAME"),
-    Options.withDescription("Of several processes with the same one, one works and the others stand by."),
+    Options.withDescription("Several processes with the same one share the work, into one ledger."),
     Options.withDefault("trustlog-seal")
   ),
   deadLetterTopic: optional(
@@ -209,6 +219,7 @@ const trustlog = Command.make("trustlog").pipe(
     purge,
     verify,
     seal,
+    doctor,
     torture
   ])
 )

@@ -39,6 +39,7 @@ const examples: Record<string, ReadonlyArray<string>> = {
     "TRUSTLOG_PUBLISHER_URL=wss://pulsar.example.org:8443 trustlog seal --ledger /var/lib/seal/ledger",
     "trustlog seal --ledger ledger --topic persistent://shop/audit/operation --topic persistent://bank/audit/operation"
   ],
+  doctor: ["trustlog doctor", "trustlog doctor --json | jq '.findings[] | select(.verdict != \"ok\")'"],
   torture: [
     "trustlog torture --database postgres://app:secret@db.example.org/app --minutes 5",
     "trustlog torture --minutes 0.5 --json | jq .passed"
@@ -52,10 +53,11 @@ const general = [
   ),
   HelpDoc.p("`trustlog COMMAND --help` tells more of a command."),
   HelpDoc.h1("ENVIRONMENT"),
-  HelpDoc.p("  TRUSTLOG_DATABASE_URL    sqlite:<file>; sqlite:trustlog.db by default"),
-  HelpDoc.p("  TRUSTLOG_PUBLISHER_URL   ledger:<folder>; ledger:trustlog-ledger by default"),
+  HelpDoc.p("  TRUSTLOG_DATABASE_URL    sqlite:<file> (sqlite:trustlog.db by default), postgres://… or mysql://…"),
+  HelpDoc.p("  TRUSTLOG_PUBLISHER_URL   ledger:<folder> (ledger:trustlog-ledger by default), or Apache Pulsar:"),
+  HelpDoc.p("                           ws://host:8080, wss://host:8443, pulsar://host:6650 or pulsar+ssl://host:6651"),
   HelpDoc.p("  TRUSTLOG_KEY_FILE        the signing key; <ledger>.key by default"),
-  HelpDoc.p("  TRUSTLOG_TABLE_PREFIX    what every table's name begins with; nothing by default")
+  HelpDoc.p("  docs/operations.md lists all; `trustlog doctor` says what is wrong with them.")
 ]
 
 const common = [

@@ -64,7 +64,7 @@ describe("the command seal", () => {
     it.scopedLive("takes the configured topics, needs no database, and ends on SIGTERM with what it did", () =>
       Effect.gen(function*() {
         const cli = yield* makeSandbox
-        const [operation, record] = [yield* Topic.unique, yield* Topic.unique]
+        const [operation, record] = [yield* Topic.make(broker), yield* Topic.make(broker)]
         yield* publish(cluster, operation, messages(0, 50))
         yield* publish(cluster, record, [...messages(50, 60), message(50, { payload: "other" }), ...messages(0, 5)])
         const topics = { TRUSTLOG_OPERATION_TOPIC: operation, TRUSTLOG_RECORD_TOPIC: record }
@@ -100,7 +100,7 @@ describe("the command seal", () => {
     it.scopedLive("loses nothing and has nothing twice when it is killed again and again", () =>
       Effect.gen(function*() {
         const cli = yield* makeSandbox
-        const topic = yield* Topic.unique
+        const topic = yield* Topic.make(broker)
         yield* publish(cluster, topic, messages(0, 4000))
         for (const count of [0, 1, 1000, 2500]) {
           yield* Effect.scoped(Effect.gen(function*() {
@@ -120,7 +120,7 @@ describe("the command seal", () => {
     it.scopedLive("ends with exit code 3 when the ledger refuses to sign, and with 2 when it is another's", () =>
       Effect.gen(function*() {
         const cli = yield* makeSandbox
-        const topic = yield* Topic.unique
+        const topic = yield* Topic.make(broker)
         yield* publish(cluster, topic, messages(0, 3))
         const { ended } = yield* cli.start(args(topic), { env })
         yield* hasMoreThan(cli, 3)
@@ -142,7 +142,7 @@ describe("the command seal", () => {
       Effect.gen(function*() {
         const cli = yield* makeSandbox
         const own = yield* Instance.Pulsar({ tokens: true })
-        const topic = yield* Topic.unique
+        const topic = yield* Topic.make(own)
         const admin = { serviceUrl: own.wsUrl, token: Effect.succeed(Redacted.make(own.token("admin"))) }
         yield* publish(admin, topic, messages(0, 5))
         const { child, ended, says } = yield* cli.start(["seal", "--ledger", "ledger", "--topic", topic], {

@@ -50,7 +50,7 @@ Server.on("postgresql-18", (server) => {
             const numbers = range(1, 20_000)
             const appending = yield* Effect.fork(append(numbers))
             yield* delivered(1000)
-            yield* own.freeze
+            yield* Effect.acquireRelease(own.freeze, () => own.thaw)
             const before = Date.now()
             // The connection stays open: that nobody answers a ping is all there is to see.
             yield* breakerIs("open")

@@ -39,7 +39,7 @@ export interface Connection {
   readonly end: () => void
 }
 
-export const defaultPatience = Duration.seconds(10)
+export const defaultPatience = Duration.seconds(5)
 
 /** The address of a place, which holds no secret. */
 const urlOf = ({ cluster, kind, query, suffix, topic }: Place): string => {
@@ -115,7 +115,7 @@ export const open = (
       // A process that was stopped for a while has not yet read what was said to it meanwhile.
       const wasStopped = now - lookedAt > 3 * half
       lookedAt = now
-      if (wasStopped || (askedAt !== undefined && heardAt > askedAt)) askedAt = undefined
+      if (wasStopped || (askedAt !== undefined && heardAt >= askedAt)) askedAt = undefined
       if (askedAt !== undefined) {
         if (now - askedAt >= 2 * half - 1) end(silent)
         return

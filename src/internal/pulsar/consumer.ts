@@ -98,6 +98,7 @@ export const open = (
     const held = new Set<string>()
     let granted = 0
     let guess = firstGuess
+    let connection: connections.Connection | undefined
     let failure: PublisherError | undefined
     let wake: (() => void) | undefined
     const asked: Array<() => void> = []
@@ -105,14 +106,14 @@ export const open = (
     const end = (error: PublisherError) => {
       if (failure !== undefined) return
       failure = error
-      connection.end()
+      connection?.end()
       buffer.length = 0
       wake?.()
       for (const answered of asked.splice(0)) answered()
     }
 
     const send = (text: string) => {
-      if (failure === undefined) connection.send(text)
+      if (failure === undefined) connection?.send(text)
     }
 
     const ask = (answered: () => void) => {
@@ -154,7 +155,7 @@ export const open = (
       grant()
     }
 
-    const connection: connections.Connection = yield* connections.open({
+    const opened = yield* connections.open({
       cluster,
       kind: "consumer",
       topic,
@@ -167,6 +168,7 @@ export const open = (
         negativeAckRedeliveryDelay: String(Duration.toMillis(subscription.redeliveryDelay))
       }
     }, { onText, onEnd: end, isAwaiting: () => asked.length > 0 })
+    connection = opened
 
     const settle = (received: ReadonlyArray<Received>, frame: (id: string) => string) =>
       Effect.sync(() => {
@@ -192,7 +194,7 @@ export const open = (
     )
 
     // A topic may be quiet for days. Where there are no pings, a question tells whether the broker is there.
-    if (connection.answers === undefined) {
+    if (opened.answers === undefined) {
       yield* Effect.sync(() => ask(() => {})).pipe(
         Effect.delay(Duration.times(patience, 0.5)),
         Effect.repeat({ while: () => failure === undefined }),
