@@ -7,7 +7,7 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import { Publisher } from "../../src/Publisher.ts"
 import * as PublisherPulsar from "../../src/Publisher/PulsarWebSocket.ts"
-import { type Received, Subscriber } from "../../src/Subscriber.ts"
+import { type Received, Subscriber, type Type } from "../../src/Subscriber.ts"
 import * as PulsarWebSocket from "../../src/Subscriber/PulsarWebSocket.ts"
 import type { WebSocketClient } from "../../src/WebSocketClient.ts"
 import * as Standard from "../../src/WebSocketClient/Standard.ts"
@@ -65,12 +65,12 @@ SharedPulsar.on((broker) => {
     const publish = (topic: string, count: number) =>
       Effect.flatMap(Publisher, (publisher) => publisher.publish(topic, messages(0, count)))
 
-    const open = (topic: string) =>
+    const open = (topic: string, type: Type = "Shared") =>
       Effect.flatMap(Subscriber, (subscriber) =>
         subscriber.open({
           topic,
           subscription: "s",
-          type: "Shared",
+          type,
           from: "earliest",
           redeliveryDelay: Duration.millis(200),
           receiveAtMost: { messages: 1000, bytes: 1_000_000 }
@@ -105,6 +105,20 @@ SharedPulsar.on((broker) => {
         }
         // What came again with the one that was rejected is to be acknowledged once more.
         yield* Effect.forkScoped(Effect.forever(Effect.flatMap(consumer.take, consumer.acknowledge)))
+        yield* backlogIs(topic, "stats", 0)
+      }).pipe(Effect.provide(layer)))
+
+    it.scopedLive("what is sent again because another message was rejected is not given twice while it is held", () =>
+      Effect.gen(function*() {
+        const topic = yield* Topic.make(broker)
+        yield* publish(topic, 3)
+        const consumer = yield* open(topic, "Exclusive")
+        const taken: Array<Received> = []
+        while (taken.length < 3) taken.push(...yield* consumer.take)
+        yield* consumer.reject(taken.slice(1, 2))
+        const again = yield* consumer.take
+        assert.deepStrictEqual(again.map(({ key }) => key), [idOf(1)])
+        yield* consumer.acknowledge([...taken, ...again])
         yield* backlogIs(topic, "stats", 0)
       }).pipe(Effect.provide(layer)))
 
