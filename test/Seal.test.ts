@@ -10,10 +10,10 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Sqlite from "../src/Database/Sqlite.ts"
-import * as Ledger from "../src/Ledger.ts"
 import { type Message, Publisher } from "../src/Publisher.ts"
 import * as PublisherPulsar from "../src/Publisher/PulsarWebSocket.ts"
 import * as Seal from "../src/Seal.ts"
@@ -32,6 +32,14 @@ const folder = Effect.map(
   Effect.flatMap(FileSystem.FileSystem, (fs) => fs.makeTempDirectoryScoped({ prefix: "trustlog-seal-" })),
   (parent) => `${parent}/ledger`
 )
+
+/** Holds the append lock, as another process would. */
+const hold = (path: string) =>
+  Effect.gen(function*() {
+    const sql = Context.get(yield* Layer.build(Sqlite.layer({ filename: `${path}/ledger.db` })), SqlClient)
+    const connection = yield* sql.reserve
+    yield* connection.executeUnprepared("BEGIN IMMEDIATE", [], undefined)
+  })
 
 const until = <A, E, R>(look: Effect.Effect<A, E, R>, isSo: (value: A) => boolean): Effect.Effect<A, E, R> =>
   Effect.repeat(look, { until: isSo, schedule: Schedule.spaced("20 millis") }).pipe(Effect.zipRight(look))
@@ -208,25 +216,32 @@ SharedPulsar.on((broker) => {
     "waits for a ledger that takes nothing, and acknowledges nothing meanwhile",
     (topic, path) =>
       Effect.gen(function*() {
-        yield* Ledger.init({ path })
-        yield* publish(topic, messages(0, 10))
-        const lock = yield* Scope.make()
-        const sql = Context.get(
-          yield* Scope.extend(Layer.build(Sqlite.layer({ filename: `${path}/ledger.db` })), lock),
-          SqlClient
+        const said: Array<string> = []
+        const logger = Logger.replace(
+          Logger.defaultLogger,
+          Logger.make(({ message }) => {
+            said.push(String(message))
+          })
         )
-        const connection = yield* Scope.extend(sql.reserve, lock)
-        const seal = yield* sealing(path, [topic], { ledger: { path, lockWait: "20 millis" } })
-        // It is connected, and has been given everything.
-        yield* until(backlog(topic), (count) => count === 10)
-        yield* connection.executeUnprepared("BEGIN IMMEDIATE", [], undefined)
-        yield* publish(topic, messages(10, 20))
-        yield* Effect.sleep("500 millis")
-        const { appended } = yield* seal.totals
-        assert.strictEqual((yield* backlog(topic)) + appended, 20)
-        yield* Scope.close(lock, Exit.void)
-        yield* totalsAre(seal, { appended: 20 })
+        const seal = yield* Effect.provide(
+          sealing(path, [topic], { ledger: { path, lockWait: "20 millis" } }),
+          logger
+        )
+        yield* publish(topic, messages(0, 10))
+        yield* totalsAre(seal, { appended: 10 })
+        yield* Effect.scoped(Effect.gen(function*() {
+          yield* hold(path)
+          yield* publish(topic, messages(10, 20))
+          yield* until(
+            Effect.sync(() => said),
+            (lines) => lines.some((line) => line.includes("ledger takes nothing now"))
+          )
+          yield* until(backlog(topic), (count) => count === 10)
+          assert.deepInclude(yield* seal.totals, { appended: 10 })
+        }))
+        yield* totalsAre(seal, { appended: 20, duplicates: 0 })
         yield* until(backlog(topic), (count) => count === 0)
+        assert.deepStrictEqual(namesOf(yield* entriesIn(path)), names(messages(0, 20)))
       })
   )
 

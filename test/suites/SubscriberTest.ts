@@ -12,6 +12,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
@@ -193,6 +194,24 @@ export const consumerSuite = (name: string, make: Make): void => {
         })
     )
 
+    test("is closed when the log has read what was acknowledged", ({ hang, publish }, topic) =>
+      Effect.gen(function*() {
+        yield* publish(topic, letters(0, 20))
+        const scope = yield* Scope.make()
+        const consumer = yield* Scope.extend(open(topic), scope)
+        const received = yield* take(consumer, 20)
+        const hanging = yield* Scope.make()
+        yield* Scope.extend(hang, hanging)
+        yield* consumer.acknowledge(received)
+        const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+        yield* Effect.sleep("200 millis")
+        assert.isTrue(Option.isNone(yield* Fiber.poll(closing)))
+        yield* Scope.close(hanging, Exit.void)
+        yield* Fiber.join(closing)
+        yield* publish(topic, letters(20, 21))
+        assert.deepStrictEqual(keysOf(yield* take(yield* open(topic), 1)), ids(20, 21))
+      }))
+
     test(
       "gives what was rejected again, after the delay, and counts that where it is shared",
       ({ publish }, topic) =>
@@ -227,19 +246,25 @@ export const consumerSuite = (name: string, make: Make): void => {
 
     test("gives so many at once at most, and of large ones fewer", ({ publish }, topic) =>
       Effect.gen(function*() {
-        yield* publish(topic, letters(0, 30))
-        const few = yield* open(topic, { subscription: "few", receiveAtMost: { messages: 7, bytes: 1_000_000 } })
-        const small = yield* open(topic, { subscription: "small", receiveAtMost: { messages: 7, bytes: 1 } })
-        const sizes = (consumer: Subscriber.Consumer) =>
+        const large = Array.from({ length: 20 }, () => letter(new Uint8Array(30_000)))
+        yield* publish(topic, [...letters(0, 60), ...large])
+        const chunks = (receiveAtMost: Subscriber.AtMost) =>
           Effect.gen(function*() {
-            const sizes: Array<number> = []
-            for (let left = 30; left > 0; left -= sizes.at(-1) ?? 0) {
-              sizes.push((yield* Effect.delay(consumer.take, "5 millis")).length)
-            }
-            return sizes
+            const consumer = yield* open(topic, { subscription: JSON.stringify(receiveAtMost), receiveAtMost })
+            const chunks: Array<ReadonlyArray<Subscriber.Received>> = []
+            // What has come meanwhile would be given at once.
+            while (chunks.flat().length < 80) chunks.push(yield* Effect.delay(consumer.take, "20 millis"))
+            return chunks
           })
-        assert.strictEqual(Math.max(...yield* sizes(few)), 7)
-        assert.deepStrictEqual(yield* sizes(small), Array.from({ length: 30 }, () => 1))
+        const sizes = (yield* chunks({ messages: 7, bytes: 10_000_000 })).map(({ length }) => length)
+        assert.strictEqual(Math.max(...sizes), 7)
+        for (const chunk of yield* chunks({ messages: 1000, bytes: 100_000 })) {
+          assert.isAtMost(chunk.reduce((sum, { bytes }) => sum + bytes.length, 0), 100_000)
+        }
+        assert.deepStrictEqual(
+          (yield* chunks({ messages: 1000, bytes: 1 })).map(({ length }) => length),
+          Array.from({ length: 80 }, () => 1)
+        )
       }))
 
     test("shares a topic between consumers, gives a key to one of them, or all to one until it is gone", (
@@ -431,6 +456,21 @@ export const suite = (name: string, make: Make, { largeBytes }: Capabilities): v
             assert.deepStrictEqual(idsOf(yield* handled(5)), ids(20, 25))
           })
       )
+
+      test("condemns nothing for what failed together with it", ({ held, publish }, topic) =>
+        Effect.gen(function*() {
+          yield* publish(topic, letters(0, 20))
+          const { handled } = yield* running(
+            { topics: [topic], subscription: "s", maxRedeliveries: 0 },
+            (entries) =>
+              idsOf(entries).includes(idOf(13))
+                ? new PublisherError({ reason: "unavailable", problem: "the handler's words" })
+                : Effect.void
+          )
+          assert.strictEqual(new Set(idsOf(yield* handled(19))).size, 19)
+          const dead = yield* eventually(held(`${topic}-s-DLQ`), ({ length }) => length > 0)
+          assert.deepStrictEqual(keysOf(dead), [idOf(13)])
+        }))
 
       test(
         "sends on what the handler calls unfit, and acknowledges the others of the call",

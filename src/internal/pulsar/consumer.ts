@@ -211,7 +211,7 @@ export const open = (
       const taken: [Received, ...Array<Received>] = [first.received]
       let size = first.size
       for (const { received, size: more } of rest) {
-        if (taken.length === atMost.messages || size + more > atMost.bytes) break
+        if (size + more > atMost.bytes) break
         taken.push(received)
         size += more
       }
