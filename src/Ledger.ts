@@ -59,6 +59,8 @@ export interface Appended {
   readonly failure: LedgerError | undefined
   /** A signed state that includes every acknowledged message; `undefined` for an empty batch. */
   readonly checkpoint: Head | undefined
+  /** How many entries there were before, so that indexes from there on are new; those of calls that came together are, too. */
+  readonly before: number
 }
 
 /** An open ledger. */
@@ -533,7 +535,8 @@ export const make = (
           const edge = yield* current
           const found = yield* map.find(batch)
           const { entries, mapped, outcomes } = plan(batch, found, edge.size, options.maxEntryBytes ?? Infinity)
-          if (entries.length === 0) return { edge, outcomes }
+          const before = edge.size
+          if (entries.length === 0) return { edge, outcomes, before }
           const { edge: grown, filled } = tiles.grow(edge, entries)
           // While the disk writes, the map's transaction, which is not committed yet, is prepared.
           yield* folders.together([
@@ -546,12 +549,12 @@ export const make = (
           outgrown = filled
             .filter(({ tile }) => tiles.widthAt(tile.level, tile.index, edge.size) > 0)
             .map(({ tile }) => `${tiles.fullPathOf(tile)}.p`)
-          return { edge: grown, outcomes }
+          return { edge: grown, outcomes, before }
         })
         return map.lock(locked).pipe(
-          Effect.map(({ edge, outcomes }): Appended => {
+          Effect.map(({ before, edge, outcomes }): Appended => {
             cached = edge
-            return { outcomes, failure: undefined, checkpoint: headOf(edge) }
+            return { outcomes, failure: undefined, checkpoint: headOf(edge), before }
           }),
           Effect.catchAll((failure) =>
             published === undefined ? Effect.fail(failure) : Effect.succeed(unsure(published, failure))
@@ -613,7 +616,7 @@ export const make = (
     return {
       append: (batch) =>
         batch.length === 0
-          ? Effect.succeed({ outcomes: [], failure: undefined, checkpoint: undefined })
+          ? Effect.succeed({ outcomes: [], failure: undefined, checkpoint: undefined, before: 0 })
           : enqueue(batch),
       health: Effect.map(map.lock(current), (edge) => {
         cached = edge
@@ -632,7 +635,8 @@ const unsure = (
       : outcome
   ),
   failure,
-  checkpoint: published.before
+  checkpoint: published.before,
+  before: published.before.size
 })
 
 /** What a ledger's map remembers as signed last: `undefined` where nothing was, an error where the map is gone. */

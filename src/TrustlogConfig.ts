@@ -27,8 +27,9 @@ import type { Repository } from "./Repository.ts"
 import * as Sql from "./Repository/Sql.ts"
 import * as Signature from "./Signature.ts"
 import * as Signer from "./Signer.ts"
+import type { Subscriber } from "./Subscriber.ts"
 import { Topics } from "./Topics.ts"
-import { DatabaseError, type KeyError, type LedgerError, type PublisherError } from "./TrustlogError.ts"
+import { DatabaseError, type KeyError, type LedgerError, PublisherError } from "./TrustlogError.ts"
 import * as WorkerConfig from "./WorkerConfig.ts"
 import * as keyFiles from "./internal/keyFile.ts"
 import * as topicNames from "./internal/pulsar/topic.ts"
@@ -405,6 +406,28 @@ export const layerPublisher: Layer.Layer<
     default:
       return layerPulsar(publisher, pulsar)
   }
+}))
+
+/** What consumes the configured log, which must be one that several can read. */
+export const layerSubscriber: Layer.Layer<
+  Subscriber,
+  PublisherError,
+  TrustlogConfig | FileSystem.FileSystem
+> = Layer.unwrapEffect(Effect.gen(function*() {
+  const { publisher, pulsar } = yield* TrustlogConfig
+  if (!PublisherUrl.isPulsar(publisher)) {
+    return yield* new PublisherError({
+      reason: "misconfigured",
+      problem:
+        "TRUSTLOG_PUBLISHER_URL: only a log that several can read can be consumed; write ws://<host>:<port> or " +
+        "wss://<host>:<port> (Apache Pulsar over WebSocket)"
+    })
+  }
+  const cluster = yield* clusterOf(publisher, pulsar)
+  const [{ layer }, client] = yield* Effect.promise(() =>
+    Promise.all([import("./Subscriber/PulsarWebSocket.ts"), import("./WebSocketClient/Ws.ts")])
+  )
+  return Layer.provide(layer({ ...cluster, maxFrameBytes: publisher.maxFrameBytes }), client.layer)
 }))
 
 /** The configured topics of operations and of records. */

@@ -185,6 +185,30 @@ const key = Command.make("key", {
 const optional = <A>(option: Options.Options<A>, description: string) =>
   option.pipe(Options.withDescription(description), Options.optional)
 
+const seal = Command.make("seal", {
+  ledger: Options.text("ledger").pipe(
+    Options.withPseudoName("PATH"),
+    Options.withDescription("The folder of the ledger; it is made with its key, PATH.key, where there is none.")
+  ),
+  topics: Options.text("topic").pipe(
+    Options.withPseudoName("TOPIC"),
+    Options.withDescription("A topic to take from, in place of the configured two; may be given several times."),
+    Options.repeated
+  ),
+  subscription: Options.text("subscription").pipe(
+    Options.withPseudoName("NAME"),
+    Options.withDescription("Several processes with the same one share the work, into one ledger."),
+    Options.withDefault("trustlog-seal")
+  ),
+  deadLetterTopic: optional(
+    Options.text("dead-letter-topic").pipe(Options.withPseudoName("TOPIC")),
+    "Where messages go that are no envelopes; <topic>-<subscription>-DLQ by default."
+  ),
+  json
+}, (options) => lazy(() => import("./commands/seal.ts"), ({ seal }) => seal(options))).pipe(
+  Command.withDescription("Take what the log holds into a ledger of its own, until SIGTERM or Ctrl-C.")
+)
+
 const torture = Command.make("torture", {
   database: Options.text("database").pipe(
     Options.withPseudoName("URL"),
@@ -223,6 +247,7 @@ const trustlog = Command.make("trustlog").pipe(
     promote,
     purge,
     verify,
+    seal,
     key,
     doctor,
     torture

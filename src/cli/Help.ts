@@ -45,6 +45,10 @@ const examples: Record<string, ReadonlyArray<string>> = {
     "TRUSTLOG_SIGNING_KEY_FILE=signing.key trustlog run",
     "TRUSTLOG_TRUSTED_KEY_FILES=signing.pem trustlog verify"
   ],
+  seal: [
+    "TRUSTLOG_PUBLISHER_URL=wss://pulsar.example.org:8443 trustlog seal --ledger /var/lib/seal/ledger",
+    "trustlog seal --ledger ledger --topic persistent://shop/audit/operation --topic persistent://bank/audit/operation"
+  ],
   doctor: ["trustlog doctor", "trustlog doctor --json | jq '.findings[] | select(.verdict != \"ok\")'"],
   torture: [
     "trustlog torture --database postgres://app:secret@db.example.org/app --minutes 5",

@@ -3,10 +3,13 @@
  */
 import type * as FileSystem from "@effect/platform/FileSystem"
 import type * as Path from "@effect/platform/Path"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as CircuitBreaker from "../CircuitBreaker.ts"
 import { Lane, OperationId } from "../Operation.ts"
@@ -74,6 +77,13 @@ export const checkLog = (
       { concurrency: "unbounded", discard: true }
     )
   })
+
+/** Lets a signal end it, which gives nothing; other failures stay what they are. */
+export const untilSignal = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<Option.Option<A>, E, R> =>
+  Effect.flatMap(
+    Effect.exit(Effect.interruptible(effect)),
+    (exit) => Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause) ? Effect.succeedNone : Effect.asSome(exit)
+  )
 
 /** The ids that were written on the command line. */
 export const ids = (texts: ReadonlyArray<string>): Effect.Effect<ReadonlyArray<OperationId>, UsageError> =>

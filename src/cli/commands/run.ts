@@ -1,10 +1,8 @@
 /**
  * Delivers until it is told to end.
  */
-import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as CursorWorker from "../../CursorWorker.ts"
@@ -44,18 +42,12 @@ const work = Effect.gen(function*() {
   return yield* Effect.provide(Deferred.await(trouble), workers)
 })
 
-/** What it came to, by an exit that a signal has caused; other failures stay what they are. */
-const unlessEnded = <A, E>(exit: Exit.Exit<A, E>): Effect.Effect<Option.Option<A>, E> =>
-  Exit.isFailure(exit) && Cause.isInterruptedOnly(exit.cause) ? Effect.succeedNone : Effect.asSome(exit)
-
 /** Only what waits is interruptible: a signal ends the work in order, and what was done is told after it. */
 export const run = (options: { readonly json: boolean }) =>
   Effect.scoped(Effect.gen(function*() {
-    const built = yield* Effect.exit(Effect.interruptible(Layer.build(Services.delivery)))
-    const services = Option.getOrUndefined(yield* unlessEnded(built))
+    const services = Option.getOrUndefined(yield* Services.untilSignal(Layer.build(Services.delivery)))
     if (services === undefined) return
-    const exit = yield* Effect.exit(Effect.provide(Effect.interruptible(work), services))
-    yield* unlessEnded(exit)
+    yield* Services.untilSignal(Effect.provide(work, services))
     const { delivered, refused } = yield* Services.settled
     const { dead, isEstimate, pending, retrying } = yield* Effect.provide(
       Effect.flatMap(Repository, (repository) => repository.stats),

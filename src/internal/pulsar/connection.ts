@@ -41,7 +41,7 @@ export interface Connection {
   readonly end: () => void
 }
 
-const defaultPatience = Duration.seconds(5)
+export const defaultPatience = Duration.seconds(5)
 
 /** The address of a place, which holds no secret. */
 const urlOf = ({ cluster, kind, query, suffix, topic }: Place): string => {
