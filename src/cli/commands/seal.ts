@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Seal from "../../Seal.ts"
-import { layerSubscriber, TrustlogConfig } from "../../TrustlogConfig.ts"
+import { layerSubscriber, layerTrustedKeys, TrustlogConfig } from "../../TrustlogConfig.ts"
 import * as Output from "../Output.ts"
 import * as Services from "../Services.ts"
 
@@ -43,4 +43,4 @@ export const seal = ({ deadLetterTopic, json, ledger, subscription, topics }: Op
       `ended: ${Output.count(received)} received, ${Output.count(appended)} appended, ` +
       `${Output.count(duplicates)} already there, ${Output.counted(deadLettered, "dead letter")}`
     ])
-  }))
+  })).pipe(Effect.provide(layerTrustedKeys))
