@@ -12,11 +12,12 @@ import type { Host } from "./Host.ts"
 import type * as LaneLease from "./LaneLease.ts"
 import * as Membership from "./Membership.ts"
 import type { Publisher } from "./Publisher.ts"
-import { type Breaker, type Lease, Repository } from "./Repository.ts"
+import { type Breaker, type Lease, type Page, type Refusal, Repository } from "./Repository.ts"
 import { Topics } from "./Topics.ts"
 import type { DatabaseError, LeaseLost, PublisherError } from "./TrustlogError.ts"
 import * as TrustlogMetrics from "./TrustlogMetrics.ts"
 import { WorkerConfig } from "./WorkerConfig.ts"
+import { nextTurn } from "./internal/eventLoop.ts"
 import * as monotonic from "./internal/monotonic.ts"
 
 /** What one cycle did, and what to do next. */
@@ -33,11 +34,23 @@ const idle: Progress = { next: Next.Idle({}), delivered: 0, refused: 0, dead: 0,
 const again: Progress = { ...idle, next: Next.Again() }
 
 /**
- * Delivers one lane under a lease. `cycle` is finite: at most one page. What is kept between cycles may be lost at any
- * moment; another session on the lane's row goes on from there.
+ * Delivers one lane under a lease. `cycle` is finite: one page, or some pages of a backlog. What is kept between cycles may be
+ * lost at any moment; another session on the lane's row goes on from there.
  */
 export interface Session {
   readonly cycle: Effect.Effect<Progress, LeaseLost | DatabaseError>
+}
+
+/** So many pages of a backlog make a cycle, at whose end everything is settled and messages to the worker are read. */
+const pagesOfCycle = 8
+
+/** A page, and what became of it, that is still to be written down. */
+interface Unsettled {
+  readonly page: Page
+  /** The last position of the page. */
+  readonly last: number
+  readonly attempt: Delivery.Attempt
+  readonly refused: ReadonlyArray<Refusal>
 }
 
 /** Begins to deliver a lane. */
@@ -150,11 +163,70 @@ export const session = (
         }
         const isSingleFile = rows === 1
         if (isSingleFile) yield* repository.markInFlight(lease, first.position)
+        let sent = yield* send(page, last.position)
+        let total = countOf(sent)
+        // The pages of a backlog overlap: while one is settled, the next one is on its way.
+        const pages = isSingleFile ? 1 : pagesOfCycle
+        for (let n = 1; n < pages && sent.page.isFull && isAnswered(sent); n++) {
+          yield* nextTurn
+          const limit = Math.min(Math.max(rows, sent.page.rows.length) * 2, config.backlogPageRows)
+          const [, next] = yield* Effect.all([settle(sent), ahead(sent.last, limit)], { concurrency: 2 })
+          if (next === undefined) return { ...again, ...total }
+          sent = next
+          const { dead, delivered, refused } = countOf(sent)
+          total = {
+            delivered: total.delivered + delivered,
+            refused: total.refused + refused,
+            dead: total.dead + dead
+          }
+        }
+        yield* settle(sent)
+        const { attempt } = sent
+        const progress = { ...again, ...total }
+        if (attempt.unknown.length === 0) {
+          yield* isWell(permit)
+          rows = sent.page.isFull
+            ? Math.min(Math.max(rows, sent.page.rows.length) * 2, config.backlogPageRows)
+            : Math.min(Math.max(rows * 2, 1), config.pageRows)
+          return progress
+        }
+        if (!attempt.isSuspicious && attempt.outage !== undefined) {
+          return { ...progress, ...(yield* held(permit, attempt.outage)) }
+        }
+        return { ...progress, ...(yield* lose(permit, isSingleFile, attempt.outage)) }
+      }
+    )
+
+    const isAnswered = ({ attempt }: Unsettled): boolean => attempt.unknown.length === 0 && attempt.outage === undefined
+
+    const countOf = ({ attempt, refused }: Unsettled) => ({
+      delivered: attempt.delivered.length,
+      refused: refused.length,
+      dead: refused.filter((refusal) => refusal.delay === undefined).length
+    })
+
+    const send = (page: Page, last: number): Effect.Effect<Unsettled, never, Publisher | Repository> =>
+      Effect.gen(function*() {
         const attempt = yield* Delivery.attempt(lane, page.rows)
         const refused = yield* Delivery.refusals(attempt.refused.map((refusal) => ({ ...refusal, attempts: 0 })))
+        return { page, last, attempt, refused }
+      })
+
+    /** Publishes the page after a position; nothing where there is none. */
+    const ahead = (after: number, limit: number) =>
+      Effect.gen(function*() {
+        const page = yield* repository.page(lease, { after, limit, maxBytes: config.pageBytes })
+        const last = page.rows.at(-1)
+        return last === undefined ? undefined : yield* send(page, last.position)
+      })
+
+    /** Writes down what became of a page. */
+    const settle = (sent: Unsettled) =>
+      Effect.gen(function*() {
+        const { attempt, last, page, refused } = sent
         const settled = [...attempt.delivered, ...refused]
         if (settled.length > 0) {
-          const advanced = yield* advance(last.position, page.isFull, attempt.unknown)
+          const advanced = yield* advance(last, page.isFull, attempt.unknown)
           yield* repository.settle(lease, {
             topic,
             delivered: attempt.delivered,
@@ -165,22 +237,8 @@ export const session = (
           })
           ;({ bound, reached, trail } = advanced)
         }
-        const dead = refused.filter((refusal) => refusal.delay === undefined).length
-        yield* TrustlogMetrics.settled(lane, { delivered: attempt.delivered.length, refused: refused.length, dead })
-        const progress = { ...again, delivered: attempt.delivered.length, refused: refused.length, dead }
-        if (attempt.unknown.length === 0) {
-          yield* isWell(permit)
-          rows = page.isFull
-            ? Math.min(rows * 2, config.backlogPageRows)
-            : Math.min(Math.max(rows * 2, 1), config.pageRows)
-          return progress
-        }
-        if (!attempt.isSuspicious && attempt.outage !== undefined) {
-          return { ...progress, ...(yield* held(permit, attempt.outage)) }
-        }
-        return { ...progress, ...(yield* lose(permit, isSingleFile, attempt.outage)) }
-      }
-    )
+        yield* TrustlogMetrics.settled(lane, countOf(sent))
+      })
 
     /** Records were lost on the way: because the log is out, or because one of them breaks whatever carries it. */
     const lose = (permit: CircuitBreaker.Granted, isSingleFile: boolean, outage: PublisherError | undefined) =>

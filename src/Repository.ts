@@ -421,6 +421,8 @@ export class Repository extends Context.Tag("effect-trustlog/Repository")<Reposi
   /** What `verify` reads. All of it sees one state of the database inside `snapshot`. */
   readonly evidence: {
     readonly snapshot: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | DatabaseError, R>
+    /** The database's time, as its receipts have it. */
+    readonly now: Effect.Effect<string, DatabaseError>
     /** The sizes of operations after a position, by position, so that what is read at once can be bounded. */
     readonly sizes: (
       options: { readonly after: number; readonly limit: number }

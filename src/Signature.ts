@@ -164,6 +164,8 @@ export interface PublicKey {
   readonly bytes: Uint8Array
   /** The same as SubjectPublicKeyInfo in PEM. */
   readonly pem: string
+  /** The same, to verify with. */
+  readonly key: CryptoKey
 }
 
 /** Fails where the id of a key is in no accepted form. */
@@ -184,25 +186,19 @@ export const checkKeyId = (id: string): Effect.Effect<string, KeyError> =>
 export const publicKey = (key: string | Uint8Array, id?: string): Effect.Effect<PublicKey, KeyError> =>
   Effect.gen(function*() {
     const bytes = typeof key === "string" ? yield* ed25519.publicOfPem(key) : key
-    return { id: yield* checkKeyId(id ?? ed25519.keyId(bytes)), bytes, pem: ed25519.publicPem(bytes) }
+    const imported = yield* ed25519.publicOfBytes(bytes)
+    return { id: yield* checkKeyId(id ?? ed25519.keyId(bytes)), bytes, pem: ed25519.publicPem(bytes), key: imported }
   })
 
-/** Makes keys ready to be checked with. No key at all is an error: nothing would be checked. */
-export const trust = (keys: ReadonlyArray<PublicKey>): Effect.Effect<Keys, KeyError> =>
-  Effect.gen(function*() {
-    if (keys.length === 0) return yield* new KeyError({ reason: "missing", problem: "there is no key to trust" })
-    const byId = new Map(keys.map((key) => [key.id, key]))
-    const double = keys.find(({ id, pem }) => byId.get(id)?.pem !== pem)
-    if (double !== undefined) {
-      return yield* new KeyError({ reason: "id", problem: `two different keys have the id ${double.id}` })
-    }
-    return new Map(
-      yield* Effect.forEach(
-        byId.values(),
-        ({ bytes, id }) => Effect.map(ed25519.publicOfBytes(bytes), (key) => [id, key] as const)
-      )
-    )
-  })
+/** The set of some keys. No key at all is an error: nothing would be checked. */
+export const trust = (keys: ReadonlyArray<PublicKey>): Either.Either<Keys, KeyError> => {
+  if (keys.length === 0) return Either.left(new KeyError({ reason: "missing", problem: "there is no key to trust" }))
+  const byId = new Map(keys.map((key) => [key.id, key]))
+  const double = keys.find(({ id, pem }) => byId.get(id)?.pem !== pem)
+  return double === undefined
+    ? Either.right(new Map(keys.map(({ id, key }) => [id, key])))
+    : Either.left(new KeyError({ reason: "id", problem: `two different keys have the id ${double.id}` }))
+}
 
 /** Trusts some keys, each as `publicKey` reads it. */
 export const layerTrustedKeys = (

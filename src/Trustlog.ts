@@ -186,6 +186,11 @@ export interface PromiseOptions {
   readonly database?: string | undefined
   /** The ledger's folder; `trustlog-ledger` by default. */
   readonly ledger?: string | undefined
+  /**
+   * The URL of another log: `ws://…`, `wss://…`, `pulsar://…` or `pulsar+ssl://…` (see `PublisherUrl`). Certificates, token and
+   * the like are the environment's, as for the program `trustlog`.
+   */
+  readonly publisher?: string | undefined
   readonly keyFile?: string | undefined
   readonly prefix?: string | undefined
   readonly schema?: string | undefined

@@ -25,10 +25,13 @@ import * as PublisherUrl from "./PublisherUrl.ts"
 import * as PulsarCluster from "./PulsarCluster.ts"
 import type { Repository } from "./Repository.ts"
 import * as Sql from "./Repository/Sql.ts"
+import * as Signature from "./Signature.ts"
+import * as Signer from "./Signer.ts"
 import type { Subscriber } from "./Subscriber.ts"
 import { Topics } from "./Topics.ts"
-import { DatabaseError, type LedgerError, PublisherError } from "./TrustlogError.ts"
+import { DatabaseError, type KeyError, type LedgerError, PublisherError } from "./TrustlogError.ts"
 import * as WorkerConfig from "./WorkerConfig.ts"
+import * as keyFiles from "./internal/keyFile.ts"
 import * as topicNames from "./internal/pulsar/topic.ts"
 
 /** How a cluster of Apache Pulsar is used, where the log is one. */
@@ -65,6 +68,13 @@ export interface Shape {
   readonly topics: Readonly<Record<Kind, string>>
   /** `TRUSTLOG_KEY_FILE`: the signing key; `undefined` is `<ledger>.key`, or without a ledger `trustlog.key`. */
   readonly keyFile: string | undefined
+  /** `TRUSTLOG_SIGNING_KEY_FILE`: the Ed25519 key that signs what is delivered; `undefined`, the default, signs nothing. */
+  readonly signingKeyFile: string | undefined
+  /**
+   * `TRUSTLOG_TRUSTED_KEY_FILES`: the public keys, with commas between the files, one of which must have signed whatever is
+   * read; none, the default, asks for no signatures.
+   */
+  readonly trustedKeyFiles: ReadonlyArray<string>
   /** `TRUSTLOG_TABLE_PREFIX`: what every table's name begins with; nothing by default. */
   readonly tablePrefix: string
   /** `TRUSTLOG_SCHEMA`: the schema of the tables (on MySQL and MariaDB the database); the connection's own by default. */
@@ -91,6 +101,8 @@ export const defaults: Shape = {
   },
   topics: { operation: "persistent://public/default/operation", record: "persistent://public/default/record" },
   keyFile: undefined,
+  signingKeyFile: undefined,
+  trustedKeyFiles: [],
   tablePrefix: "",
   schema: undefined,
   workers: WorkerConfig.defaults
@@ -133,6 +145,13 @@ const listenUrl = (text: string): Either.Either<Server, string> =>
 
 const notEmpty = (text: string): Either.Either<string, string> =>
   text === "" ? Either.left(refusal(text, "write the path of a file, or leave it unset")) : Either.right(text)
+
+const files = (text: string): Either.Either<ReadonlyArray<string>, string> => {
+  const paths = text.split(",").map((path) => path.trim())
+  return paths.includes("")
+    ? Either.left(refusal(text, "write the paths of files with commas between them, or leave it unset"))
+    : Either.right(paths)
+}
 
 /** The errors name the variable in their text: whoever prints one may show nothing else. */
 const read = <A>(name: string, description: string, parse: (text: string) => Either.Either<A, string>) =>
@@ -222,6 +241,13 @@ export const config: Config.Config<Shape> = Config.map(
       record: Config.withDefault(read("TRUSTLOG_RECORD_TOPIC", "The topic of records", topic), defaults.topics.record)
     }),
     keyFile: Config.option(read("TRUSTLOG_KEY_FILE", "The file of the signing key", notEmpty)),
+    signingKeyFile: Config.option(
+      read("TRUSTLOG_SIGNING_KEY_FILE", "The file of the key that signs what is delivered", notEmpty)
+    ),
+    trustedKeyFiles: Config.withDefault(
+      read("TRUSTLOG_TRUSTED_KEY_FILES", "Files of the keys that must have signed what is read", files),
+      defaults.trustedKeyFiles
+    ),
     tablePrefix: Config.withDefault(
       read("TRUSTLOG_TABLE_PREFIX", "What every table's name begins with", prefix),
       defaults.tablePrefix
@@ -260,8 +286,10 @@ export const config: Config.Config<Shape> = Config.map(
     scanInterval,
     schema,
     shutdown,
+    signingKeyFile,
     tablePrefix,
-    topics
+    topics,
+    trustedKeyFiles
   }) => ({
     database,
     listen: Option.getOrUndefined(listen),
@@ -269,6 +297,8 @@ export const config: Config.Config<Shape> = Config.map(
     pulsar,
     topics,
     keyFile: Option.getOrUndefined(keyFile),
+    signingKeyFile: Option.getOrUndefined(signingKeyFile),
+    trustedKeyFiles,
     tablePrefix,
     schema: Option.getOrUndefined(schema),
     workers: {
@@ -333,11 +363,16 @@ const layerPulsar = (url: PublisherUrl.PulsarUrl, pulsar: Pulsar) =>
   Layer.unwrapEffect(Effect.gen(function*() {
     const cluster = yield* clusterOf(url, pulsar)
     const { batching, maxFrameBytes } = url
+    const { cloudEvents } = pulsar
+    if (url._tag === "Pulsar") {
+      const native = yield* Effect.promise(() => import("./Publisher/Pulsar.ts"))
+      return native.layer({ ...cluster, batching, cloudEvents })
+    }
     const [{ layer }, client] = yield* Effect.promise(() =>
       Promise.all([import("./Publisher/PulsarWebSocket.ts"), import("./WebSocketClient/Ws.ts")])
     )
     return Layer.provide(
-      layer({ ...cluster, batching, maxFrameBytes, cloudEvents: pulsar.cloudEvents }),
+      layer({ ...cluster, batching, maxFrameBytes, cloudEvents }),
       client.layer
     )
   }))
@@ -405,4 +440,29 @@ export const layerTopics: Layer.Layer<never, never, TrustlogConfig> = Layer.effe
 export const layerWorkers: Layer.Layer<never, never, TrustlogConfig> = Layer.effect(
   WorkerConfig.WorkerConfig,
   Effect.map(TrustlogConfig, (config) => config.workers)
+)
+
+/** Uses the key in a file; what is wrong with it is told with the variable that names the file. */
+const withKey = <A>(variable: string, file: string, use: (pem: string) => Effect.Effect<A, KeyError>) =>
+  Effect.mapError(Effect.flatMap(keyFiles.read(file), use), keyFiles.about(`${variable}: ${file}`))
+
+/** Signs with the configured key. */
+export const layerSigner: Layer.Layer<never, KeyError, TrustlogConfig | FileSystem.FileSystem> = Layer.effect(
+  Signer.Signer,
+  Effect.flatMap(TrustlogConfig, ({ signingKeyFile: file }) =>
+    file === undefined
+      ? Effect.succeed(Signer.none)
+      : withKey("TRUSTLOG_SIGNING_KEY_FILE", file, (pem) => Signer.makeEd25519({ key: Redacted.make(pem) })))
+)
+
+/** Trusts the configured keys. */
+export const layerTrustedKeys: Layer.Layer<never, KeyError, TrustlogConfig | FileSystem.FileSystem> = Layer.effect(
+  Signature.TrustedKeys,
+  Effect.flatMap(TrustlogConfig, ({ trustedKeyFiles: files }) =>
+    files.length === 0
+      ? Effect.succeed<Signature.Keys>(new Map())
+      : Effect.flatMap(
+        Effect.forEach(files, (file) => withKey("TRUSTLOG_TRUSTED_KEY_FILES", file, (pem) => Signature.publicKey(pem))),
+        Signature.trust
+      ))
 )

@@ -194,6 +194,27 @@ describe("a verification", () => {
       assert.strictEqual(late.alteredTotal, 5)
     }))
 
+  it.scopedLive("asks for signatures from the entry on that it is told, in the middle of a bundle and at its ends", () =>
+    Effect.gen(function*() {
+      const world = yield* worlds.empty
+      yield* deliver(world, range(1, 261), Signer.layerNone)
+      const altered = (signedFrom: number) =>
+        Effect.map(
+          Effect.provide(verify(world, { signedFrom }), trusting(first)),
+          (report) => [report.alteredTotal, report.altered[0]?.id]
+        )
+      assert.deepStrictEqual(yield* altered(0), [260, uuid(1)])
+      assert.deepStrictEqual(yield* altered(1), [260, uuid(1)])
+      assert.deepStrictEqual(yield* altered(100), [161, uuid(100)])
+      assert.deepStrictEqual(yield* altered(255), [6, uuid(255)])
+      assert.deepStrictEqual(yield* altered(256), [5, uuid(256)])
+      assert.deepStrictEqual(yield* altered(258), [3, uuid(258)])
+      yield* deliver(world, [261], signing(first))
+      assert.deepStrictEqual(yield* altered(261), [0, undefined])
+      const report = yield* Effect.provide(verify(world, { signedFrom: 260 }), trusting(first))
+      assert.deepInclude(report.altered, { id: uuid(260), reason: "entry 260 of the ledger is not signed" })
+    }))
+
   it.scopedLive("takes a record that was sent under two keys, or first without one, for the one that it is", () =>
     Effect.gen(function*() {
       const world = yield* worlds.empty
@@ -253,6 +274,7 @@ describe("a verification", () => {
         10: () => byFirst(other?.bytes ?? new Uint8Array())
       }
       const forger = Layer.succeed(Signer.Signer, {
+        contentType: Signature.contentType,
         sign: (envelopes: ReadonlyArray<Envelope.Encoded>) =>
           Effect.succeed(envelopes.map(({ bytes, id }) => {
             const forge = forgeries[Number.parseInt(id.slice(-12), 16)] ?? byFirst

@@ -36,6 +36,8 @@ describe("TrustlogConfig", () => {
         TRUSTLOG_DATABASE_URL: "sqlite:/var/lib/app/a b%20c#d.db",
         TRUSTLOG_PUBLISHER_URL: "ledger:logs/audit/?maxEntryBytes=1024",
         TRUSTLOG_KEY_FILE: "/run/secrets/key",
+        TRUSTLOG_SIGNING_KEY_FILE: "/run/secrets/signing.key",
+        TRUSTLOG_TRUSTED_KEY_FILES: "keys/new.pem, keys/the old one.pem",
         TRUSTLOG_TABLE_PREFIX: "audit_",
         TRUSTLOG_SCHEMA: "evidence",
         TRUSTLOG_LISTEN_URL: "postgres://ann@db/app",
@@ -48,6 +50,8 @@ describe("TrustlogConfig", () => {
       assert.deepStrictEqual(config.database, { _tag: "Sqlite", filename: "/var/lib/app/a b%20c#d.db" })
       assert.deepStrictEqual(config.publisher, { _tag: "Ledger", path: "logs/audit", maxEntryBytes: 1024 })
       assert.strictEqual(TrustlogConfig.keyFileOf(config), "/run/secrets/key")
+      assert.strictEqual(config.signingKeyFile, "/run/secrets/signing.key")
+      assert.deepStrictEqual(config.trustedKeyFiles, ["keys/new.pem", "keys/the old one.pem"])
       assert.deepStrictEqual(TrustlogConfig.namingOf(config), { prefix: "audit_", schema: "evidence" })
       assert.strictEqual(config.listen?.database, "app")
       assert.deepStrictEqual(config.workers.scanInterval, Duration.millis(250))
@@ -76,6 +80,16 @@ describe("TrustlogConfig", () => {
         /^TRUSTLOG_LISTEN_URL: .* only PostgreSQL/
       )
       assert.match(yield* messageOf({ TRUSTLOG_KEY_FILE: "" }), /^TRUSTLOG_KEY_FILE: "" .* leave it unset$/)
+      assert.match(
+        yield* messageOf({ TRUSTLOG_SIGNING_KEY_FILE: "" }),
+        /^TRUSTLOG_SIGNING_KEY_FILE: "" .* leave it unset$/
+      )
+      for (const text of ["", " ", ",", "a,", "a,,b"]) {
+        assert.match(
+          yield* messageOf({ TRUSTLOG_TRUSTED_KEY_FILES: text }),
+          /^TRUSTLOG_TRUSTED_KEY_FILES: .* with commas between them, or leave it unset$/
+        )
+      }
       const both = yield* Effect.flip(fromEnv({ TRUSTLOG_DATABASE_URL: "x", TRUSTLOG_PUBLISHER_URL: "y" }))
       assert.isTrue(ConfigError.isAnd(both))
     }))

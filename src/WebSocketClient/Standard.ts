@@ -72,6 +72,7 @@ const make = (construct: (url: string) => WebSocket) =>
             state = "open"
             resume(Effect.succeed({
               send: (text) => socket.send(text),
+              together: (send) => send(),
               ping: undefined,
               // The standard's close waits for the other side, which may hang.
               end: () => {

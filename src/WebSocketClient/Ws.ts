@@ -8,6 +8,7 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import { readFile } from "node:fs/promises"
 import type { IncomingMessage } from "node:http"
+import type { Socket } from "node:net"
 import { type ClientOptions, WebSocket } from "ws"
 import type { Tls } from "../PulsarCluster.ts"
 import { type Connection, OpenError, WebSocketClient } from "../WebSocketClient.ts"
@@ -96,10 +97,19 @@ const make = WebSocketClient.of({
           })
           let isOpen = false
           let problem = ""
+          let carrier: Socket | undefined
+          socket.once("upgrade", (answer) => {
+            carrier = answer.socket
+          })
           socket.once("open", () => {
             isOpen = true
             resume(Effect.succeed({
               send: (text) => socket.send(text),
+              together: (send) => {
+                carrier?.cork()
+                send()
+                carrier?.uncork()
+              },
               ping: () => socket.ping(),
               end: () => socket.terminate()
             }))

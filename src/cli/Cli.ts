@@ -138,6 +138,25 @@ const verify = Command.make("verify", {
   allowPending: Options.boolean("allow-pending").pipe(
     Options.withDescription("Exit 0 also when something is pending, retried or dead, if nothing is wrong.")
   ),
+  signedFrom: Options.integer("signed-from").pipe(
+    Options.withPseudoName("ENTRY"),
+    Options.withDescription("Ask for signatures from this entry of the ledger on: how many it had when signing began."),
+    Options.filterMap(
+      Option.liftPredicate((entry: number) => entry >= 0),
+      "write the number of an entry, 0 or greater"
+    ),
+    Options.optional
+  ),
+  ledger: Options.text("ledger").pipe(
+    Options.withPseudoName("PATH"),
+    Options.withDescription("Compare with this ledger on the log's side, which `trustlog seal` fills."),
+    Options.optional
+  ),
+  grace: Options.text("grace").pipe(
+    Options.withPseudoName("DURATION"),
+    Options.withDescription("With --ledger: so long may what was delivered be on its way there, 60s by default."),
+    Options.optional
+  ),
   json
 }, (options) => Effect.interruptible(lazy(() => import("./commands/verify.ts"), ({ verify }) => verify(options)))).pipe(
   Command.withDescription("Prove that nothing is missing, altered or added, in database and ledger.")
@@ -151,6 +170,16 @@ const doctor = Command.make(
   Command.withDescription(
     "Look at database, log, topics, rights, certificates, token and clocks, and say what is wrong. Changes nothing."
   )
+)
+
+const key = Command.make("key", {
+  file: Args.text({ name: "FILE" }).pipe(
+    Args.withDescription("The key's file, made where there is none; without it, that in TRUSTLOG_SIGNING_KEY_FILE."),
+    Args.optional
+  ),
+  json
+}, (options) => Effect.interruptible(lazy(() => import("./commands/key.ts"), ({ key }) => key(options)))).pipe(
+  Command.withDescription("Make a key that signs what is delivered, and print its id and its public half.")
 )
 
 const optional = <A>(option: Options.Options<A>, description: string) =>
@@ -219,6 +248,7 @@ const trustlog = Command.make("trustlog").pipe(
     purge,
     verify,
     seal,
+    key,
     doctor,
     torture
   ])

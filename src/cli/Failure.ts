@@ -9,6 +9,7 @@ import type {
   DatabaseError,
   DatabaseReason,
   InvalidOperation,
+  KeyError,
   LedgerError,
   OperationConflict,
   PublisherError
@@ -49,6 +50,7 @@ export type Failure =
   | OutputError
   | DatabaseError
   | InvalidOperation
+  | KeyError
   | OperationConflict
   | LedgerError
   | PublisherError
@@ -121,6 +123,7 @@ const endingOf = (error: Failure): Ending => {
       return { code: exitCode.unavailable, problems: [error.message] }
     case "UsageError":
     case "InvalidOperation":
+    case "KeyError":
     case "OperationConflict":
       return { code: exitCode.usage, problems: [error.message] }
     default:

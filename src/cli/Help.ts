@@ -34,7 +34,17 @@ const examples: Record<string, ReadonlyArray<string>> = {
   ],
   promote: ["trustlog promote 01926f3e-7d4c-7b1a-9c55-3f0e6a1b2c3d"],
   purge: ["trustlog purge --older-than 90d", "trustlog verify && trustlog purge --older-than 90d --json"],
-  verify: ["trustlog verify", "trustlog verify --allow-pending --json"],
+  verify: [
+    "trustlog verify",
+    "trustlog verify --allow-pending --json",
+    "trustlog verify --ledger trustlog-seal --grace 60s"
+  ],
+  key: [
+    "trustlog key signing.key",
+    "trustlog key signing.key > signing.pem",
+    "TRUSTLOG_SIGNING_KEY_FILE=signing.key trustlog run",
+    "TRUSTLOG_TRUSTED_KEY_FILES=signing.pem trustlog verify"
+  ],
   seal: [
     "TRUSTLOG_PUBLISHER_URL=wss://pulsar.example.org:8443 trustlog seal --ledger /var/lib/seal/ledger",
     "trustlog seal --ledger ledger --topic persistent://shop/audit/operation --topic persistent://bank/audit/operation"

@@ -17,7 +17,7 @@ import { Publisher } from "../Publisher.ts"
 import type { Repository } from "../Repository.ts"
 import { Topics } from "../Topics.ts"
 import * as TrustlogConfig from "../TrustlogConfig.ts"
-import type { DatabaseError, LedgerError, PublisherError } from "../TrustlogError.ts"
+import type { DatabaseError, KeyError, LedgerError, PublisherError } from "../TrustlogError.ts"
 import { UsageError } from "./Failure.ts"
 
 /** The repository, in a database that is there. */
@@ -51,10 +51,12 @@ const publisher = Layer.unwrapEffect(
 /** Everything that delivers, but for the workers. */
 export const delivery: Layer.Layer<
   Repository | Publisher | CircuitBreaker.CircuitBreakers,
-  DatabaseError | LedgerError | PublisherError | UsageError,
+  DatabaseError | KeyError | LedgerError | PublisherError | UsageError,
   TrustlogConfig.TrustlogConfig | FileSystem.FileSystem | Path.Path
 > = Layer.mergeAll(repository, publisher, CircuitBreaker.layer).pipe(
-  Layer.provideMerge(Layer.merge(TrustlogConfig.layerWorkers, TrustlogConfig.layerTopics))
+  Layer.provideMerge(
+    Layer.mergeAll(TrustlogConfig.layerWorkers, TrustlogConfig.layerTopics, TrustlogConfig.layerSigner)
+  )
 )
 
 /** Fails with what is wrong with the log, unless it is waited for. */

@@ -40,6 +40,9 @@ interface Encoded {
 
 const malformed = (problem: string) => new KeyError({ reason: "malformed", problem })
 
+/** How the algorithm's name, 1.3.101.112, stands at the beginning of both formats. */
+const objectIdentifier = "06032b6570"
+
 const block = /-----BEGIN ([A-Z0-9 ]+)-----([^-]*)-----END \1-----/g
 
 /** Reads PEM with one key in it; text around it is a comment. */
@@ -56,31 +59,30 @@ const ofPem = (pem: string): Either.Either<Encoded, KeyError> => {
     return Either.left(malformed(`is a ${label} in PEM; write a PRIVATE KEY (PKCS #8) or PUBLIC KEY`))
   }
   const der = base64.decode(text.replace(/\s/g, ""))
-  return der === undefined
-    ? Either.left(malformed("is PEM that is cut or damaged"))
-    : Either.right({ format: label === "PUBLIC KEY" ? "spki" : "pkcs8", der })
+  if (der === undefined) return Either.left(malformed("is PEM that is cut or damaged"))
+  // Asked here: not every runtime looks at the algorithm of what it imports.
+  return bytesToHex(der.subarray(0, 24)).includes(objectIdentifier)
+    ? Either.right({ format: label === "PUBLIC KEY" ? "spki" : "pkcs8", der })
+    : Either.left(new KeyError({ reason: "algorithm", problem: "is no Ed25519 key" }))
 }
 
-/** How the algorithm's name, 1.3.101.112, stands at the beginning of both formats. */
-const objectIdentifier = "06032b6570"
-
-const refusal = (der: Bytes, cause: unknown): KeyError => {
-  if (cause instanceof Error && cause.name === "NotSupportedError") {
-    return new KeyError({
+const refusal = (cause: unknown): KeyError =>
+  cause instanceof Error && cause.name === "NotSupportedError"
+    ? new KeyError({
       reason: "unsupported",
       problem: "cannot be used: this runtime's WebCrypto knows no Ed25519",
       cause
     })
-  }
-  return bytesToHex(der.subarray(0, 24)).includes(objectIdentifier)
-    ? new KeyError({ reason: "malformed", problem: "is an Ed25519 key that is cut or damaged", cause })
-    : new KeyError({ reason: "algorithm", problem: "is no Ed25519 key", cause })
-}
+    : new KeyError({
+      reason: "malformed",
+      problem: "is an Ed25519 key that is cut or damaged, or in a form that this runtime does not read",
+      cause
+    })
 
 const imported = (format: "pkcs8" | "spki" | "raw", der: Bytes, isExtractable: boolean) =>
   Effect.tryPromise({
     try: () => crypto.subtle.importKey(format, der, algorithm, isExtractable, [format === "pkcs8" ? "sign" : "verify"]),
-    catch: (cause) => refusal(der, cause)
+    catch: refusal
   })
 
 /** The public half of a key; `undefined` where the key does not let it out. */

@@ -40,6 +40,7 @@ export const make = (): { readonly broker: Broker; readonly client: Layer.Layer<
             const entry = Buffer.from([8, 1, 16, broker.held.length & 127]).toString("base64")
             queueMicrotask(() => handlers.onText(JSON.stringify({ result: "ok", messageId: entry, context })))
           },
+          together: (send: () => void) => send(),
           ping: () => {
             broker.pings++
             if (!broker.isHung) handlers.onPong()

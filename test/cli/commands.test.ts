@@ -52,7 +52,9 @@ describe("the command line", () => {
         pending: 0,
         retrying: 0,
         dead: 0,
+        unsealed: null,
         ledgerSize: 32,
+        otherEntries: 0,
         missing: [],
         altered: [],
         surplus: [],
@@ -384,7 +386,8 @@ describe("the command line", () => {
           ["dead-letters", "export"],
           ["promote"],
           ["purge"],
-          ["verify"]
+          ["verify"],
+          ["key"]
         ],
         (args) =>
           // A wrong environment must not keep anybody from reading the help.

@@ -5,13 +5,17 @@ import { assert, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
+import { Repository } from "../../src/Repository.ts"
+import * as Trustlog from "../../src/Trustlog.ts"
+import type { Broker } from "../servers/Broker.ts"
 import * as Instance from "../servers/Instance.ts"
 import * as Proxy from "../servers/Proxy.ts"
 import * as Server from "../servers/Server.ts"
 import * as SharedPulsar from "../servers/SharedPulsar.ts"
 import * as Topic from "../servers/Topic.ts"
+import { id } from "../workers.ts"
 import { append, application, delivered, holdsAll, isSaid, noAttemptUsed } from "./pulsarScene.ts"
-import { range } from "./scene.ts"
+import { range, until } from "./scene.ts"
 
 Server.on("postgresql-18", (server) => {
   SharedPulsar.on((broker) => {
@@ -69,7 +73,47 @@ Server.on("postgresql-18", (server) => {
       }))
   })
 
+  const large = (bytes: number) => ({
+    id: id(500),
+    actor: "alice",
+    action: "read",
+    target: "file/1",
+    payload: "x".repeat(bytes)
+  })
+
+  /** Delivers a large record among 999 others, and looks for it among the dead letters. */
+  const refusesAlone = (broker: Broker, bytes: number, error: RegExp) =>
+    Effect.gen(function*() {
+      const topic = yield* Topic.make(broker)
+      yield* Effect.gen(function*() {
+        const { appendAll } = yield* Trustlog.Trustlog
+        const { deadLetter, stats } = yield* Repository
+        yield* append(range(1, 499))
+        yield* appendAll([large(bytes)])
+        yield* append(range(501, 1000))
+        yield* delivered(999)
+        yield* until(Effect.map(stats, ({ dead }) => dead === 1))
+        const letter = yield* deadLetter(id(500))
+        assert.strictEqual(letter?.reason, "tooLarge")
+        assert.match(letter?.error ?? "", error)
+        assert.deepInclude(yield* stats, { delivered: 999, dead: 1, retrying: 0, pending: 0 })
+        const held = (yield* Topic.messages(broker, topic)).map(({ key }) => key)
+        assert.deepStrictEqual(Array.from(new Set(held)), range(1, 1000).filter((n) => n !== 500).map((n) => id(n)))
+      }).pipe(Effect.provide(application(yield* Server.database(server), topic, { serviceUrl: broker.wsUrl })))
+    })
+
+  SharedPulsar.on((broker) => {
+    it.scopedLive("a record that no frame takes is a dead letter, and 999 others are delivered", () =>
+      refusesAlone(broker, 900_000, /make a frame of more than 1048576/))
+  })
+
   Server.having("pulsar", () => {
+    it.scopedLive("a record that is larger than the broker takes is a dead letter, and 999 others are delivered", () =>
+      Effect.flatMap(
+        Instance.Pulsar({ settings: { maxMessageSize: "100000" } }),
+        (own) => refusesAlone(own, 150_000, /100000 bytes/)
+      ))
+
     it.scopedLive("a connection that the broker has closed because nobody used it is made again for the next record", () =>
       Effect.gen(function*() {
         const own = yield* Instance.Pulsar({ settings: { webSocketSessionIdleTimeoutMillis: "2000" } })

@@ -3,6 +3,8 @@
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 
 /** Where it listens. */
 export interface Address {
@@ -45,6 +47,9 @@ const ask = (address: Address, method: string, path: string, body?: unknown): Pr
     ...body === undefined ? {} : { body: JSON.stringify(body) }
   })
 
+// What it says of its content is not always so.
+const json = Schema.decodeUnknownOption(Schema.parseJson())
+
 export const make = (address: Address): Broker => ({
   ...address,
   wsUrl: address.webUrl.replace(/^http/, "ws"),
@@ -55,9 +60,7 @@ export const make = (address: Address): Broker => ({
       const answer = yield* Effect.promise(() => response.text())
       if (!response.ok)
         return yield* new AdminError({ request: `${method} ${path}`, status: response.status, answer })
-      return response.headers.get("content-type")?.includes("json") === true && answer !== ""
-        ? JSON.parse(answer)
-        : answer
+      return Option.getOrElse(json(answer), () => answer)
     })
 })
 

@@ -159,9 +159,14 @@ export const make = <At>(kind: Kind<At>, options: Options): Effect.Effect<Daemon
       if (typeof output === "number") closeSync(output)
       return new Promise((resolve, reject) => {
         let said = ""
+        let isUp = false
+        const up = () => {
+          isUp = true
+          resolve(undefined)
+        }
         const hear = (text: string) => {
           said = (said + text).slice(-longestWords)
-          if (ready instanceof RegExp && ready.test(said)) resolve(undefined)
+          if (ready instanceof RegExp && ready.test(said)) up()
         }
         started.stdout?.setEncoding("utf8").on("data", hear)
         started.stderr?.setEncoding("utf8").on("data", hear)
@@ -170,12 +175,13 @@ export const make = <At>(kind: Kind<At>, options: Options): Effect.Effect<Daemon
           if (child === started) child = undefined
           wasKilled = signal === "SIGKILL"
           guard.watch(undefined)
+          if (isUp) return
           resolve(log === undefined ? said : fs.readFile(log, "utf8").then((text) => text.slice(-longestWords)))
         })
         if (ready instanceof RegExp) return
         const ask = async (): Promise<void> => {
           if (child !== started) return
-          if (await ready.answers(at)) return resolve(undefined)
+          if (await ready.answers(at)) return up()
           await pause(50)
           return ask()
         }

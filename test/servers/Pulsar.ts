@@ -139,6 +139,8 @@ export const startPulsar = (
           brokerDeleteInactiveTopicsEnabled: "false",
           defaultRetentionTimeInMinutes: "-1",
           defaultRetentionSizeInMB: "-1",
+          // The bookie writes its journal in pieces of this size, and does not notice half a message at its end after kill -9.
+          journalWriteBufferSizeKB: "8192",
           // After some failures it would do without its only bookie for half an hour.
           bookkeeperClientHealthCheckEnabled: "false",
           numIOThreads: "2",

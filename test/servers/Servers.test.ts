@@ -10,6 +10,8 @@ import * as Scope from "effect/Scope"
 import { execFileSync, spawn } from "node:child_process"
 import { once } from "node:events"
 import * as fs from "node:fs"
+import * as http from "node:http"
+import * as https from "node:https"
 import * as net from "node:net"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
@@ -21,7 +23,9 @@ import * as Instance from "./Instance.ts"
 import * as PgBouncer from "./PgBouncer.ts"
 import * as Proxy from "./Proxy.ts"
 import * as Server from "./Server.ts"
+import * as SharedPulsar from "./SharedPulsar.ts"
 import * as SmallDisk from "./SmallDisk.ts"
+import * as Topic from "./Topic.ts"
 
 const says: Record<Server.Name, RegExp> = {
   "postgresql-15": /"PostgreSQL 15\./,
@@ -170,30 +174,33 @@ describe("instances", () => {
 })
 
 describe("what a test process leaves", () => {
-  Server.having("postgresql18", () => {
-    it.scopedLive("is cleared up when it is killed, a frozen server too", () =>
-      Effect.gen(function*() {
-        const program = yield* Effect.promise(() =>
-          bundle(fileURLToPath(new URL("../programs/holdServer.ts", import.meta.url)))
-        )
-        const child = yield* Effect.acquireRelease(
-          Effect.sync(() =>
-            spawn(process.execPath, [program, "held", inject("servers").programs.postgresql18 ?? ""], {
-              stdio: ["ignore", "pipe", "inherit"]
-            })
-          ),
-          (child) => Effect.sync(() => child.kill("SIGKILL"))
-        )
-        const [line] = yield* Effect.promise(() => once(child.stdout.setEncoding("utf8"), "data"))
-        const pid = Number(line)
-        const folder = folderOf(pid)
-        if (process.platform === "linux") assert.strictEqual(sharedMemory(pid).length, 1)
-        assert.isTrue(isAlive(pid) && fs.existsSync(folder))
-        child.kill("SIGKILL")
-        while (isAlive(pid) || fs.existsSync(folder)) yield* Effect.sleep("5 millis")
-        if (process.platform === "linux") assert.isEmpty(sharedMemory(pid))
-      }))
-  })
+  for (const kind of ["postgresql18", "pulsar"] as const) {
+    Server.having(kind, () => {
+      it.scopedLive("is cleared up when it is killed, a frozen server too", () =>
+        Effect.gen(function*() {
+          const program = yield* Effect.promise(() =>
+            bundle(fileURLToPath(new URL("../programs/holdServer.ts", import.meta.url)))
+          )
+          const child = yield* Effect.acquireRelease(
+            Effect.sync(() =>
+              spawn(process.execPath, [program, kind, inject("servers").programs[kind] ?? ""], {
+                stdio: ["ignore", "pipe", "inherit"]
+              })
+            ),
+            (child) => Effect.sync(() => child.kill("SIGKILL"))
+          )
+          const [line] = yield* Effect.promise(() => once(child.stdout.setEncoding("utf8"), "data"))
+          const pid = Number(line)
+          const folder = folderOf(pid)
+          const hasSharedMemory = process.platform === "linux" && kind === "postgresql18"
+          if (hasSharedMemory) assert.strictEqual(sharedMemory(pid).length, 1)
+          assert.isTrue(isAlive(pid) && fs.existsSync(folder))
+          child.kill("SIGKILL")
+          while (isAlive(pid) || fs.existsSync(folder)) yield* Effect.sleep("5 millis")
+          if (hasSharedMemory) assert.isEmpty(sharedMemory(pid))
+        }))
+    })
+  }
 })
 
 /** The segments of shared memory that a process made. */
@@ -201,6 +208,174 @@ const sharedMemory = (pid: number): ReadonlyArray<string> =>
   execFileSync("ipcs", ["-m", "-p"], { encoding: "utf8" }).split("\n").filter((line) =>
     line.split(/\s+/)[2] === `${pid}`
   )
+
+describe("the shared Pulsar", () => {
+  SharedPulsar.on((broker) => {
+    it.live("answers, and gives its topics' messages in their order, however they were published", () =>
+      Effect.gen(function*() {
+        assert.match(String(yield* broker.admin("GET", "brokers/version")), /^4\.0\./)
+        const [topic, other] = yield* Effect.all([Topic.make(broker), Topic.make(broker)])
+        assert.deepStrictEqual(yield* Topic.messages(broker, topic), [])
+        const [single, batched] = [[1, 2], [3, 4, 5]].map((numbers) =>
+          numbers.map((number) => ({ payload: `${number}`, key: `key ${number}`, properties: { number: `${number}` } }))
+        )
+        yield* Topic.publish(broker, topic, single ?? [])
+        assert.strictEqual((yield* Topic.messages(broker, topic)).length, 2)
+        yield* Topic.publish(broker, topic, batched ?? [], { isBatched: true })
+        assert.strictEqual((yield* Topic.messages(broker, topic)).length, 5)
+        yield* Topic.publish(broker, topic, [{ payload: Uint8Array.of(0, 255) }])
+        const messages = yield* Topic.messages(broker, topic)
+        assert.deepStrictEqual(
+          messages.slice(0, 5).map(({ key, payload, properties }) => ({
+            payload: Buffer.from(payload).toString(),
+            key,
+            properties
+          })),
+          [...single ?? [], ...batched ?? []]
+        )
+        assert.deepStrictEqual(messages[5]?.payload, Uint8Array.of(0, 255))
+        assert.isUndefined(messages[5]?.key)
+        assert.deepStrictEqual(yield* Topic.messages(broker, other), [])
+      }))
+
+    it.live("gives all messages of a topic that holds more than it sends unasked", () =>
+      Effect.gen(function*() {
+        const topic = yield* Topic.make(broker)
+        const payloads = Array.from({ length: 2500 }, (_, number) => `${number}`)
+        yield* Topic.publish(broker, topic, payloads.map((payload) => ({ payload })), { isBatched: true })
+        const messages = yield* Topic.messages(broker, topic)
+        assert.deepStrictEqual(messages.map(({ payload }) => Buffer.from(payload).toString()), payloads)
+        assert.isBelow(new Set(messages.map(({ position }) => position.entry)).size, payloads.length)
+      }))
+
+    it.live("forgets a topic that is removed, and says what it does not know", () =>
+      Effect.gen(function*() {
+        const topic = yield* Topic.make(broker)
+        yield* Topic.publish(broker, topic, [{ payload: "gone" }])
+        yield* Topic.remove(broker, topic)
+        yield* Topic.remove(broker, topic)
+        const stats = broker.admin("GET", `${topic.replace("://", "/")}/stats`)
+        const error = yield* Effect.flip(Effect.asVoid(stats))
+        assert.strictEqual(error.status, 404)
+        yield* Topic.create(broker, topic)
+        assert.deepStrictEqual(yield* Topic.messages(broker, topic), [])
+      }))
+  })
+})
+
+/** The status, or the code of what went wrong. */
+const outcome = (url: string, options: https.RequestOptions): Effect.Effect<number | string | undefined> =>
+  Effect.async((resume) => {
+    const { get } = url.startsWith("https:") ? https : http
+    get(url, { ...options, agent: false }, (response) => {
+      response.resume()
+      resume(Effect.succeed(response.statusCode))
+    }).on("upgrade", (response, socket) => {
+      socket.destroy()
+      resume(Effect.succeed(response.statusCode))
+    }).on("error", (error) => resume(Effect.succeed("code" in error ? String(error.code) : error.message)))
+  })
+
+describe("a Pulsar of a test's own", () => {
+  Server.having("pulsar", () => {
+    it.live("comes back with what was published after kill -9, at the same ports, and leaves nothing behind", () =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const instance = yield* Scope.extend(Instance.Pulsar(), scope)
+        const { pid } = instance
+        const folder = folderOf(pid)
+        const topic = yield* Topic.unique
+        // A subscription would keep them too.
+        yield* Topic.create(instance, topic)
+        yield* Topic.publish(instance, topic, [{ payload: "one" }])
+        yield* instance.kill
+        assert.isFalse(isAlive(pid))
+        assert.isTrue(Exit.isFailure(yield* Effect.exit(instance.admin("GET", "clusters"))))
+        yield* instance.start
+        assert.notStrictEqual(instance.pid, pid)
+        yield* Topic.publish(instance, topic, [{ payload: "two" }])
+        yield* instance.stop
+        yield* instance.start
+        yield* Topic.publish(instance, topic, [{ payload: "three" }])
+        yield* instance.admin("POST", `${topic.replace("://", "/")}/trim`)
+        const messages = yield* Topic.messages(instance, topic)
+        assert.deepStrictEqual(messages.map(({ payload }) => Buffer.from(payload).toString()), ["one", "two", "three"])
+        // It met no bookie that had been killed.
+        const log = fs.readFileSync(path.join(folder, "pulsar.log"), "utf8")
+        assert.match(log, /RegisterBookie/)
+        assert.notMatch(log, /Deleting path: \/ledgers\/available\/\S+ \(v. Optional.empty\)/)
+        const last = instance.pid
+        yield* Scope.close(scope, Exit.void)
+        assert.isFalse(isAlive(last))
+        assert.isFalse(fs.existsSync(folder))
+      }))
+
+    it.scopedLive("answers nothing while frozen, and everything after", () =>
+      Effect.gen(function*() {
+        const instance = yield* Instance.Pulsar()
+        const topic = yield* Topic.make(instance)
+        yield* instance.freeze
+        const answer = yield* Effect.fork(Topic.publish(instance, topic, [{ payload: "late" }]))
+        yield* Effect.sleep("300 millis")
+        assert.isNull(answer.unsafePoll())
+        yield* instance.thaw
+        yield* Fiber.join(answer)
+        assert.strictEqual((yield* Topic.messages(instance, topic)).length, 1)
+      }))
+
+    it.scopedLive("lets in whom a token names, and lets them do what they were granted", () =>
+      Effect.gen(function*() {
+        const instance = yield* Instance.Pulsar({ tokens: true })
+        const topic = yield* Topic.make(instance)
+        yield* Topic.publish(instance, topic, [{ payload: "by admin" }])
+        assert.strictEqual((yield* Topic.messages(instance, topic)).length, 1)
+        const url = `${instance.webUrl}/ws/v2/producer/${topic.replace("://", "/")}`
+        const handshake = {
+          connection: "upgrade",
+          upgrade: "websocket",
+          "sec-websocket-key": Buffer.alloc(16).toString("base64"),
+          "sec-websocket-version": "13"
+        }
+        const as = (token?: string) =>
+          outcome(url, {
+            headers: { ...handshake, ...token === undefined ? {} : { authorization: `Bearer ${token}` } }
+          })
+        assert.strictEqual(yield* as(), 401)
+        const token = instance.token("outbox")
+        assert.strictEqual(yield* as(`${token}x`), 401)
+        assert.strictEqual(yield* as(instance.token("outbox", { expiresIn: -1 })), 401)
+        assert.strictEqual(yield* as(token), 403)
+        yield* instance.grant("outbox", ["produce"])
+        assert.strictEqual(yield* as(token), 101)
+        assert.strictEqual(yield* as(instance.token("outbox", { expiresIn: 600 })), 101)
+        assert.strictEqual(yield* as(instance.token("other")), 403)
+      }))
+
+    it.scopedLive("speaks TLS as localhost, with clients whose certificate its CA made", () =>
+      Effect.gen(function*() {
+        const { tls } = yield* Instance.Pulsar({ tls: { requireClientCertificate: true } })
+        const url = `${tls.webUrl}/admin/v2/clusters`
+        const read = (file: string) => fs.readFileSync(file)
+        const ca = read(tls.ca)
+        const mutual = { ca, cert: read(tls.client.certificate), key: read(tls.client.key) }
+        assert.strictEqual(yield* outcome(url, mutual), 200)
+        assert.strictEqual(
+          yield* outcome(url.replace("localhost", "127.0.0.1"), mutual),
+          "ERR_TLS_CERT_ALTNAME_INVALID"
+        )
+        assert.strictEqual(
+          yield* outcome(url, { ...mutual, ca: read(tls.foreign.ca) }),
+          "UNABLE_TO_VERIFY_LEAF_SIGNATURE"
+        )
+        assert.match(String(yield* outcome(url, { ca })), /BAD_CERTIFICATE|ECONNRESET/)
+        const { client } = tls.foreign
+        assert.match(
+          String(yield* outcome(url, { ca, cert: read(client.certificate), key: read(client.key) })),
+          /CERTIFICATE_UNKNOWN|ECONNRESET/
+        )
+      }))
+  })
+})
 
 describe("a small disk", () => {
   Server.having("mount", () => {

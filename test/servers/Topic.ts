@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import { randomBytes } from "node:crypto"
-import { type EventEmitter, on } from "node:events"
+import { type EventEmitter, on, once } from "node:events"
 import { createRequire } from "node:module"
 import { inject } from "vitest"
 import type { AdminError, Broker } from "./Broker.ts"
@@ -108,31 +108,71 @@ const { WebSocket }: {
   readonly WebSocket: new(url: string, options: { readonly headers: Readonly<Record<string, string>> }) => Socket
 } = createRequire(import.meta.url)("ws")
 
-const read = (broker: Broker, topic: string, last: typeof Last.Type): Effect.Effect<ReadonlyArray<Message>> =>
+const session = <A>(
+  broker: Broker,
+  path: string,
+  use: (socket: Socket, signal: AbortSignal) => Promise<A>
+): Effect.Effect<A> =>
   Effect.acquireUseRelease(
-    Effect.sync(() => {
-      const url = `${broker.wsUrl}/ws/v2/reader/${pathOf(topic)}?messageId=earliest`
-      // One that is ended while it connects says so here; what we read from it fails by itself.
-      return new WebSocket(url, { headers: broker.headers }).on("error", () => {})
-    }),
-    (socket) =>
-      Effect.promise(async (signal) => {
-        const messages: Array<Message> = []
-        for await (const [frame] of on(socket, "message", { close: ["close"], signal })) {
-          const { key, messageId, payload, properties } = Schema.decodeSync(Frame)(String(frame))
-          const position = positionOf(messageId)
-          messages.push({ messageId, position, key, properties, payload })
-          if (
-            position.ledger === last.ledgerId && position.entry === last.entryId &&
-            position.batchIndex === last.batchIndex
-          ) return messages
-          // It sends a thousand, and then one for each that it hears has come.
-          socket.send(JSON.stringify({ messageId }))
-        }
-        throw new Error(`the broker stopped before the last message of ${topic}`)
-      }),
+    Effect.sync(() =>
+      // One that is ended while it connects says so here; who waits for it hears of it by itself.
+      new WebSocket(`${broker.wsUrl}/ws/v2/${path}`, { headers: broker.headers }).on("error", () => {})
+    ),
+    (socket) => Effect.promise((signal) => use(socket, signal)),
     (socket) => Effect.sync(() => socket.terminate())
   )
+
+const Receipt = Schema.parseJson(Schema.Struct({ result: Schema.Literal("ok"), context: Schema.NumberFromString }))
+
+export interface Outgoing {
+  readonly payload: string | Uint8Array
+  readonly key?: string | undefined
+  readonly properties?: Readonly<Record<string, string>> | undefined
+}
+
+/** Publishes in this order, all at once, and waits until each is acknowledged. */
+export const publish = (
+  broker: Broker,
+  topic: string,
+  messages: ReadonlyArray<Outgoing>,
+  options: { readonly isBatched?: boolean | undefined } = {}
+): Effect.Effect<void> =>
+  session(
+    broker,
+    // Until then a batch takes what comes.
+    `producer/${pathOf(topic)}${options.isBatched === true ? "?batchingEnabled=true&batchingMaxPublishDelay=100" : ""}`,
+    async (socket, signal) => {
+      const missing = new Set(messages.keys())
+      if (missing.size === 0) return
+      const receipts = on(socket, "message", { close: ["close"], signal })
+      await once(socket, "open", { signal })
+      for (const [context, { key, payload, properties }] of messages.entries()) {
+        socket.send(
+          JSON.stringify({ payload: Buffer.from(payload).toString("base64"), key, properties, context: `${context}` })
+        )
+      }
+      for await (const [receipt] of receipts) {
+        missing.delete(Schema.decodeSync(Receipt)(String(receipt)).context)
+        if (missing.size === 0) return
+      }
+      throw new Error(`the broker stopped before it acknowledged all that was published to ${topic}`)
+    }
+  )
+
+const read = (broker: Broker, topic: string, last: typeof Last.Type): Effect.Effect<ReadonlyArray<Message>> =>
+  session(broker, `reader/${pathOf(topic)}?messageId=earliest`, async (socket, signal) => {
+    const messages: Array<Message> = []
+    for await (const [frame] of on(socket, "message", { close: ["close"], signal })) {
+      const { key, messageId, payload, properties } = Schema.decodeSync(Frame)(String(frame))
+      const position = positionOf(messageId)
+      messages.push({ messageId, position, key, properties, payload })
+      const { batchIndex, entry, ledger } = position
+      if (ledger === last.ledgerId && entry === last.entryId && batchIndex === last.batchIndex) return messages
+      // It sends a thousand, and then one for each that it hears has come.
+      socket.send(JSON.stringify({ messageId }))
+    }
+    throw new Error(`the broker stopped before the last message of ${topic}`)
+  })
 
 /** All that it holds now, in its order. */
 export const messages = (broker: Broker, topic: string): Effect.Effect<ReadonlyArray<Message>> =>

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as DatabaseUrl from "../../DatabaseUrl.ts"
 import * as Ledger from "../../Ledger.ts"
 import * as Migrations from "../../Migrations.ts"
+import * as PublisherUrl from "../../PublisherUrl.ts"
 import * as TrustlogConfig from "../../TrustlogConfig.ts"
 import * as Output from "../Output.ts"
 
@@ -24,8 +25,14 @@ export const init = (options: { readonly json: boolean }) =>
     yield* Output.result(options.json, { database: DatabaseUrl.describe(database), stream, ledger, keyFile }, [
       ...Output.table([
         ["database", DatabaseUrl.describe(database), "the tables are there"],
-        ...ledger === null ? [] : [["ledger", ledger, "it is open for entries"]],
-        ["key", keyFile, "it signs the ledger: keep it secret, and keep a copy of it elsewhere"]
+        ledger === null
+          ? ["log", PublisherUrl.describe(publisher), "`trustlog doctor` says whether it takes records"]
+          : ["ledger", ledger, "it is open for entries"],
+        [
+          "key",
+          keyFile,
+          `it signs ${ledger === null ? "purges" : "the ledger"}: keep it secret, and keep a copy of it elsewhere`
+        ]
       ]),
       "Ready. Record operations with `trustlog append FILE`, deliver them with `trustlog drain` or `trustlog run`."
     ])

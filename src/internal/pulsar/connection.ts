@@ -33,6 +33,8 @@ export interface Handlers {
 
 export interface Connection {
   readonly send: (text: string) => void
+  /** Sends what a function sends at once. */
+  readonly together: (send: () => void) => void
   /** Succeeds when the broker answers a ping; `undefined` where there are no pings. */
   readonly answers: Effect.Effect<void, PublisherError> | undefined
   /** Ends it without a word to the handlers. */
@@ -133,6 +135,7 @@ export const open = (
     const { ping } = opened
     return {
       send: opened.send,
+      together: opened.together,
       answers: ping && Effect.async<void, PublisherError>((resume) => {
         if (hasEnded) return resume(Effect.fail(lost("it has ended")))
         asking.add(resume)

@@ -65,16 +65,15 @@ interface InFlight {
   readonly size: number
 }
 
-// oxlint-disable-next-line no-control-regex
-const isAscii = /^[\u0000-\u007f]*$/
 const encoder = new TextEncoder()
 
 /** The frame of a message; `undefined` where it would be too large. */
 const frameOf = ({ bytes, key, properties }: Outgoing, context: number, maxBytes: number): string | undefined => {
   if (bytes.length * 4 / 3 > maxBytes) return undefined
-  const text = `{"context":"${context}","key":${JSON.stringify(key)},"properties":${JSON.stringify(properties)},` +
-    `"payload":"${base64.encode(bytes)}"}`
-  return (isAscii.test(text) ? text.length : encoder.encode(text).length) > maxBytes ? undefined : text
+  const head = `{"context":"${context}","key":${JSON.stringify(key)},"properties":${JSON.stringify(properties)},` +
+    `"payload":"`
+  const text = `${head}${base64.encode(bytes)}"}`
+  return encoder.encode(head).length - head.length + text.length > maxBytes ? undefined : text
 }
 
 interface Answer {
@@ -144,7 +143,7 @@ const openSession = (
       job.resume = undefined
     }
 
-    const pump = () => {
+    const fill = () => {
       for (let job = queue[0]; job !== undefined; job = queue[0]) {
         const message = job.resume && job.batch[job.next]
         if (message === undefined) {
@@ -169,6 +168,21 @@ const openSession = (
         bytes += size
         connection.send(frame)
       }
+    }
+
+    const pump = () => {
+      if (!isOver) connection.together(fill)
+    }
+
+    let isPumpDue = false
+    /** Acknowledgements come in bursts, and what they make room for goes out as one. */
+    const pumpSoon = () => {
+      if (isPumpDue) return
+      isPumpDue = true
+      queueMicrotask(() => {
+        isPumpDue = false
+        pump()
+      })
     }
 
     const end = (error: PublisherError) => {
@@ -210,7 +224,7 @@ const openSession = (
       isDoubted = false
       sent.job.outage ??= answer.outage
       settle(sent.job, sent.index, answer.outcome)
-      pump()
+      pumpSoon()
     }
 
     const connection: connections.Connection = yield* connections.open({

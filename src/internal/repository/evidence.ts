@@ -34,7 +34,7 @@ const accountedColumns = row({
 })
 
 export const make = (context: Context): Repository["Type"]["evidence"] => {
-  const { cursor, dialect, limit, operation, pending, promotion, query, receipt, retry, sql } = context
+  const { cursor, dialect, limit, now, operation, pending, promotion, query, receipt, retry, sql } = context
 
   const accounted = (which: Fragment) =>
     query(
@@ -69,6 +69,17 @@ export const make = (context: Context): Repository["Type"]["evidence"] => {
 
   return {
     snapshot: context.snapshot,
+
+    now: query(
+      "reading the clock",
+      Effect.gen(function*() {
+        const [row] = yield* dialect.select<{ readonly now_at: string }>(
+          { now_at: "c.now_at" },
+          sql`FROM (SELECT ${yield* now} AS now_at) c`
+        )
+        return row?.now_at ?? ""
+      })
+    ),
 
     sizes: ({ after, limit }) => sized(following(after, limit)),
     sizesAt: (positions) => sized(dialect.isOneOf("o.position", positions)),

@@ -3,7 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import type { Accounted } from "../../Repository.ts"
-import type { Case } from "./ledger.ts"
+import type { Case } from "./book.ts"
 import * as rows from "./row.ts"
 
 const pageRows = 1000

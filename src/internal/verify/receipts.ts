@@ -8,7 +8,7 @@ import * as Schema from "effect/Schema"
 import { Lane } from "../../Operation.ts"
 import * as Receipt from "../../Receipt.ts"
 import type { Accounted, LaneHead } from "../../Repository.ts"
-import type { Case, Witness } from "./ledger.ts"
+import type { Case, Witness } from "./book.ts"
 import * as rows from "./row.ts"
 
 /** How many receipts, and how many rows, are in memory at once. */
@@ -161,9 +161,7 @@ export const examine = (
         const isGone = isPurged(receipt, leaves.right.length)
         for (const leaf of leaves.right) due.push({ receipt, isPurged: isGone, leaf })
         if (due.length >= pageRows) yield* compareRows
-        if (receipt.ledger !== null && witness !== undefined) {
-          yield* witness.compare(receipt, leaves.right, receipt.ledger, isGone)
-        }
+        if (witness !== undefined) yield* witness.compare(receipt, leaves.right, isGone)
         yield* progress(leaves.right.length)
       })
 
