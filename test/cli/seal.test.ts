@@ -102,10 +102,12 @@ describe("the command seal", () => {
         const cli = yield* makeSandbox
         const topic = yield* Topic.make(broker)
         yield* publish(cluster, topic, messages(0, 4000))
-        for (const count of [0, 1, 1000, 2500]) {
+        // Appended and acknowledged is a hundred at a time, within some milliseconds.
+        for (const [count, delay] of [[0, 0], [1, 7], [800, 10], [1500, 14], [2200, 18]] as const) {
           yield* Effect.scoped(Effect.gen(function*() {
             const { child, ended } = yield* cli.start(args(topic), { env })
             yield* hasMoreThan(cli, count)
+            yield* Effect.sleep(delay)
             child.kill("SIGKILL")
             assert.strictEqual((yield* ended).signal, "SIGKILL")
           }))
