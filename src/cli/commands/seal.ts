@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Seal from "../../Seal.ts"
-import { layerSubscriber, TrustlogConfig } from "../../TrustlogConfig.ts"
+import { layerSubscriber, layerTrustedKeys, TrustlogConfig } from "../../TrustlogConfig.ts"
 import * as Output from "../Output.ts"
 import * as Services from "../Services.ts"
 
@@ -23,7 +23,7 @@ export const seal = ({ deadLetterTopic, json, ledger, subscription, topics }: Op
     const config = yield* TrustlogConfig
     const consumed = topics.length > 0 ? topics : [config.topics.operation, config.topics.record]
     const open = Effect.all([
-      Layer.build(layerSubscriber),
+      Layer.build(Layer.merge(layerSubscriber, layerTrustedKeys)),
       Seal.make({
         ledger: { path: ledger },
         topics: consumed,
@@ -33,11 +33,11 @@ export const seal = ({ deadLetterTopic, json, ledger, subscription, topics }: Op
     ])
     const opened = Option.getOrUndefined(yield* Services.untilSignal(open))
     if (opened === undefined) return
-    const [subscriber, { run, totals }] = opened
+    const [services, { run, totals }] = opened
     yield* Effect.logInfo(
       `started: ${consumed.join(" and ")} into ${ledger}; SIGTERM or Ctrl-C finishes what is under way and ends`
     )
-    yield* Services.untilSignal(Effect.provide(run, subscriber))
+    yield* Services.untilSignal(Effect.provide(run, services))
     const { appended, deadLettered, duplicates, received } = yield* totals
     yield* Output.result(json, { received, appended, duplicates, deadLettered }, [
       `ended: ${Output.count(received)} received, ${Output.count(appended)} appended, ` +
