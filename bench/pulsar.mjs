@@ -1,7 +1,7 @@
 // How much of a bare publish loop's rate remains when trustlog delivers from PostgreSQL to Pulsar: the same broker, the same
 // protocol, the same window, every acknowledgement awaited in both, in alternating rounds of one run.
 //
-//   npm run build && npm ci --prefix bench && npm run --prefix bench pulsar
+//   npm run build && npm run --prefix bench pulsar
 //
 // TRUSTLOG_BENCH_DATABASE_URL (postgres://…) and TRUSTLOG_BENCH_PULSAR_URL (ws://…) say where; what is made there is removed.
 import * as PgClient from "@effect/sql-pg/PgClient"

@@ -182,18 +182,13 @@ const archive = async (folder) => {
   if (fs.existsSync(file)) return
   process.stdout.write("starting Pulsar once, for the archive of its classes\n")
   const work = fs.mkdtempSync(path.join(os.tmpdir(), "trustlog-pulsar-"))
+  let broker
   try {
     const configuration = path.join(work, "standalone.conf")
-    fs.writeFileSync(
-      configuration,
-      `${fs.readFileSync(path.join(folder, "conf", "standalone.conf"), "utf8")}
-bindAddress=127.0.0.1
-advertisedAddress=127.0.0.1
-webServicePort=0
-brokerServicePort=0
-`
-    )
-    const broker = spawn(
+    const own = ["bindAddress=127.0.0.1", "advertisedAddress=127.0.0.1", "webServicePort=0", "brokerServicePort=0"]
+    const shipped = fs.readFileSync(path.join(folder, "conf", "standalone.conf"), "utf8")
+    fs.writeFileSync(configuration, [shipped, ...own, ""].join("\n"))
+    broker = spawn(
       path.join(folder, "java"),
       [
         "org.apache.pulsar.PulsarStandaloneStarter",
@@ -206,15 +201,15 @@ brokerServicePort=0
       { cwd: work, env: { ...environment, CLASSES: `-XX:ArchiveClassesAtExit=${path.join(work, "classes.jsa")}` } }
     )
     const ended = once(broker, "close")
-    broker.stderr.resume()
     let said = ""
-    broker.stdout.setEncoding("utf8").on("data", (text) => said += text)
+    for (const output of [broker.stdout, broker.stderr]) output.setEncoding("utf8").on("data", (text) => said += text)
     let port
     while (port === undefined && broker.exitCode === null) {
       await setTimeout(100)
       port = /bootstrap service port = (\d+)/.exec(said)?.[1]
     }
-    if (port === undefined) throw new Error(`Pulsar did not start:\n${said.slice(-4000)}`)
+    if (port === undefined)
+      throw new Error(`Pulsar, which needs Java 17 or later, did not start:\n${said.slice(-4000)}`)
     await fetch(`http://127.0.0.1:${port}/admin/v2/brokers/health`)
     broker.kill("SIGTERM")
     await ended
@@ -224,6 +219,7 @@ brokerServicePort=0
     fs.copyFileSync(made, `${file}.${process.pid}`)
     fs.renameSync(`${file}.${process.pid}`, file)
   } finally {
+    broker?.kill("SIGKILL")
     fs.rmSync(work, { recursive: true, force: true })
   }
 }

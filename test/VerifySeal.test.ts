@@ -201,7 +201,7 @@ interface Case {
   readonly what: string
   /** What the seal receives of what the log has. */
   readonly receive?: (messages: ReadonlyArray<Message>, stream: string) => ReadonlyArray<Message>
-  readonly tamper?: (world: World) => Effect.Effect<unknown, unknown>
+  readonly tamper?: (world: World, messages: ReadonlyArray<Message>) => Effect.Effect<unknown, unknown>
   readonly found: Found
 }
 
@@ -263,7 +263,7 @@ const cases: ReadonlyArray<Case> = [
   },
   {
     what: "one is received under the id of another",
-    receive: replaced(5, (stream) => ({ ...messageOf(stream, input(6)), id: uuid(5) })),
+    receive: replaced(5, (stream) => ({ ...messageOf(stream, input(6)), id: messageOf(stream, input(5)).id })),
     // Its bytes say that it is the other one, which is there as well.
     found: { missing: [uuid(5)], altered: ["map"], surplus: [uuid(6)] }
   },
@@ -357,13 +357,13 @@ const cases: ReadonlyArray<Case> = [
     found: { altered: ["map"] }
   })),
   {
-    what: "the map forgets an entry, and its record comes once more",
-    tamper: (world) =>
+    what: "the map forgets an entry, and its record is appended once more",
+    tamper: (world, messages) =>
       Effect.zipRight(
         inMap("DELETE FROM entry WHERE position = 20")(world),
-        Effect.flatMap(Delivered, ({ messages }) => seal(world, messages.slice(19, 20)))
-      ).pipe(Effect.provideServiceEffect(Delivered, Effect.die("replaced below"))),
-    found: {}
+        seal(world, messages.slice(19, 20))
+      ),
+    found: { altered: ["map"], surplus: [uuid(10)] }
   },
   {
     what: "the map is no database",
@@ -425,5 +425,304 @@ layer(made, { excludeTestServices: true })("Verify, with a seal", (it) => {
         unsealed: 0,
         otherEntries: sealed - 11
       })
+    }))
+
+  describe("when", () => {
+    for (
+      const { found, receive = (messages: ReadonlyArray<Message>) => messages, tamper = () => Effect.void, what }
+        of cases
+    ) {
+      it.scoped(`${what}: ${Object.keys(found).length === 0 ? "no alarm" : "tampered, and named"}`, () =>
+        Effect.gen(function*() {
+          const { messages, stream, world } = yield* fresh
+          yield* seal(world, receive(messages, stream))
+          yield* tamper(world, messages)
+          assertFound(yield* verify(world), found)
+        }))
+    }
+  })
+
+  it.scoped("says how much is missing, and which receipt says that the log has it", () =>
+    Effect.gen(function*() {
+      const { messages, world } = yield* fresh
+      yield* seal(world, messages.slice(0, 10))
+      const report = yield* verify(world)
+      assert.deepInclude(report, {
+        verdict: "tampered",
+        missingTotal: 363,
+        alteredTotal: 0,
+        surplusTotal: 0,
+        unsealed: 0
+      })
+      assert.deepInclude(report.missing, {
+        id: uuid(1),
+        reason:
+          "the log acknowledged it, by receipt/operation/1 of 2026-11-23T15:00:00.000000Z, and the seal has not " +
+          "received it"
+      })
+    }))
+
+  it.scoped("what is young enough is on its way, by the database's clock", () =>
+    Effect.gen(function*() {
+      const { messages, world } = yield* fresh
+      yield* seal(world, without(5, 1001, numbers.large)(messages))
+      const after = (millis: number, grace?: Verify.Seal["grace"]) =>
+        Effect.map(
+          verify(world, { seal: { path: world.ledger, grace } }, delivery + millis),
+          ({ missingTotal, unsealed, verdict }) => [verdict, unsealed, missingTotal]
+        )
+      assert.deepStrictEqual(yield* after(0), ["incomplete", 3, 0])
+      assert.deepStrictEqual(yield* after(59_999), ["incomplete", 3, 0])
+      assert.deepStrictEqual(yield* after(60_000), ["tampered", 0, 3])
+      assert.deepStrictEqual(yield* after(60_000, "2 minutes"), ["incomplete", 3, 0])
+      assert.deepStrictEqual(yield* after(1_000, "1 seconds"), ["tampered", 0, 3])
+      // A clock that was set back, and one that nobody believes.
+      assert.deepStrictEqual(yield* after(-59_999), ["incomplete", 3, 0])
+      assert.deepStrictEqual(yield* after(-60_000), ["tampered", 0, 3])
+      yield* seal(world, messages)
+      assert.deepStrictEqual(yield* after(0), ["incomplete", 0, 0])
+    }))
+
+  it.scoped("with nothing else to wait for, what is on its way alone makes it incomplete", () =>
+    Effect.gen(function*() {
+      const world = yield* worlds.empty
+      const log = yield* Memory.make()
+      yield* deliver(world, log, range(1, 6).map((n) => input(n)))
+      yield* seal(world, (yield* held(log)).slice(0, 3))
+      assert.deepInclude(yield* verify(world, {}, seconds(1)), { verdict: "incomplete", delivered: 5, unsealed: 2 })
+      yield* seal(world, yield* held(log))
+      assert.deepInclude(yield* verify(world, {}, seconds(1)), { verdict: "complete", delivered: 5, unsealed: 0 })
+    }))
+
+  it.scoped("a map that is behind, as a loss of power leaves it, raises no alarm", () =>
+    Effect.gen(function*() {
+      const { messages, world } = yield* fresh
+      yield* seal(world, messages.slice(0, 100))
+      const older = yield* worlds.copyOf(world)
+      yield* seal(world, messages)
+      yield* withoutMap(world)
+      yield* Effect.promise(async () => {
+        for (const name of await fs.readdir(older.ledger)) {
+          if (name.startsWith("ledger.db"))
+            await fs.copyFile(path.join(older.ledger, name), path.join(world.ledger, name))
+        }
+      })
+      assert.deepInclude(yield* verify(world), { verdict: "incomplete", delivered: 363, unsealed: 0 })
+    }))
+
+  it.scoped("without a map it makes none, and leaves nothing behind", () =>
+    Effect.gen(function*() {
+      const { messages, world } = yield* fresh
+      const temporary = path.join(world.directory, "tmp")
+      yield* seal(world, messages)
+      yield* withoutMap(world)
+      const list = Effect.promise(async () =>
+        (await fs.readdir(world.directory, { recursive: true })).filter((name) => !/-(wal|shm)$/.test(name))
+      )
+      yield* Effect.promise(() => fs.mkdir(temporary))
+      const before = yield* list
+      yield* Effect.acquireRelease(
+        Effect.sync(() => {
+          const usual = process.env["TMPDIR"]
+          process.env["TMPDIR"] = temporary
+          return usual
+        }),
+        (usual) =>
+          Effect.sync(() => {
+            if (usual === undefined) delete process.env["TMPDIR"]
+            else process.env["TMPDIR"] = usual
+          })
+      )
+      assertFound(yield* verify(world), { missing: ["map"] })
+      assert.deepStrictEqual(yield* list, before)
+      // It had need of the folder.
+      yield* Effect.promise(() => fs.rm(temporary, { recursive: true }))
+      assert.deepInclude(yield* Effect.flip(verify(world)), { _tag: "LedgerError", reason: "missing" })
+    }))
+
+  /** Verifies while something happens: after the look at the lanes, or at the first look at receipts, when the seal was read. */
+  const verifyMeanwhile = (
+    world: World,
+    when: "heads" | "receipts",
+    meanwhile: Effect.Effect<unknown, unknown>,
+    now: number
+  ) =>
+    Effect.gen(function*() {
+      const repository = yield* Repository
+      // As another process does it: a fibre of ours would be inside the snapshot.
+      const once = yield* Effect.cached(Effect.promise(() => Effect.runPromise(meanwhile)))
+      const { heads, receipts } = repository.evidence
+      return yield* Effect.provideService(
+        Verify.verify({ ledger: undefined, seal: { path: world.ledger } }),
+        Repository,
+        {
+          ...repository,
+          evidence: {
+            ...repository.evidence,
+            heads: when === "heads" ? Effect.tap(heads, once) : heads,
+            receipts: (options) => when === "receipts" ? Effect.tap(receipts(options), once) : receipts(options)
+          }
+        }
+      )
+    }).pipe(Effect.provide(worlds.repository(world)), timed(now))
+
+  it.scoped("what is delivered and received while it looks raises no alarm", () =>
+    Effect.gen(function*() {
+      const { messages, stream, world } = yield* fresh
+      const log = yield* Memory.make()
+      yield* seal(world, messages)
+      // What is pending there is delivered as well.
+      const goOn = Effect.gen(function*() {
+        yield* deliver(world, log, range(9001, 9006).map((n) => input(n)))
+        yield* seal(world, yield* held(log))
+      })
+      const report = yield* verifyMeanwhile(world, "heads", goOn, seconds(3600))
+      assert.deepInclude(report, { verdict: "incomplete", delivered: 363, ledgerSize: sealed + 6 }, told(report))
+      assert.deepInclude(yield* verify(world), { verdict: "incomplete", pending: 0, delivered: 369 })
+      assert.strictEqual((yield* held(log)).filter((message) => message.stream === stream).length, 6)
+    }))
+
+  it.scoped("what was received before its receipt is written raises no alarm, and neither does what comes after", () =>
+    Effect.gen(function*() {
+      const { messages, stream, world } = yield* fresh
+      yield* seal(world, [...messages, messageOf(stream, input(numbers.pending))])
+      assert.deepInclude(yield* verify(world), { verdict: "incomplete", pending: 1, surplusTotal: 0 })
+      yield* deliver(world, yield* Memory.make(), [])
+      assert.deepInclude(yield* verify(world), { verdict: "incomplete", pending: 0, delivered: 364, unsealed: 0 })
+    }))
+
+  it.scoped("what is received after the last look at the checkpoint is on its way, whatever the map knows by then", () =>
+    Effect.gen(function*() {
+      const { messages, world } = yield* fresh
+      yield* seal(world, messages.slice(0, 300))
+      const copy = yield* worlds.copyOf(world)
+      const young = yield* verifyMeanwhile(world, "receipts", seal(world, messages), seconds(1))
+      assert.deepInclude(young, { verdict: "incomplete", ledgerSize: 301, unsealed: 374 - 300 - 1 }, told(young))
+      const old = yield* verifyMeanwhile(copy, "receipts", seal(copy, messages), seconds(60))
+      assert.deepInclude(old, { verdict: "tampered", unsealed: 0, missingTotal: 374 - 300 - 1, surplusTotal: 0 })
+    }))
+
+  it.scoped("purged operations are compared by their receipts, whose purges the application's key has signed", () =>
+    Effect.gen(function*() {
+      const { messages, world } = yield* fresh
+      yield* seal(world, without(5)(messages))
+      const keyFile = path.join(world.directory, "purge.key")
+      yield* Effect.provide(Ledger.makeKey(keyFile), NodeContext.layer)
+      yield* timed(seconds(60))(worlds.purge(world, { keyFile, ledger: undefined }))
+      const report = yield* verify(world, { keyFile })
+      assertFound(report, { missing: [uuid(5)] })
+      assert.deepInclude(report, { operations: 4, delivered: 0, purged: 363, missingTotal: 1 })
+      assertFound(yield* verify(world), { missing: [uuid(5)], altered: ["key"] })
+      // The seal's key is somebody else's.
+      const { altered } = yield* verify(world, { keyFile: `${world.ledger}.key` })
+      assert.include(altered.map(({ id }) => id), "receipt/operation/1")
+      yield* seal(world, messages)
+      assert.deepInclude(yield* verify(world, { keyFile }), { verdict: "incomplete", purged: 363, unsealed: 0 })
+      // Recorded once more under its id, it is the record that the seal has.
+      const log = yield* Memory.make()
+      yield* deliver(world, log, [input(5)])
+      yield* seal(world, yield* held(log))
+      assert.deepInclude(yield* verify(world, { keyFile }), { verdict: "incomplete", purged: 363, delivered: 2 })
+    }))
+
+  it.scoped("signatures are asked for, of every database's records", () =>
+    Effect.gen(function*() {
+      const world = yield* worlds.empty
+      const log = yield* Memory.make()
+      const signing = Signer.layerEd25519({ key: Redacted.make(first.pem) })
+      yield* deliver(world, log, [
+        ...range(1, 21).map((n) => input(n)),
+        input(21, { payload: "x".repeat(70_000) })
+      ], signing)
+      yield* seal(world, [...yield* held(log), signed(message(1), first)])
+      const by = (options: Partial<Verify.Options>, ...keys: ReadonlyArray<TestKey>) =>
+        Effect.provide(verify(world, options), trusting(...keys))
+      assert.deepInclude(yield* verify(world), { verdict: "complete", delivered: 21, otherEntries: 1 })
+      assert.deepInclude(yield* by({}, first), { verdict: "complete" })
+      assert.deepInclude(yield* by({}, second), { verdict: "tampered", alteredTotal: 21, missingTotal: 0 })
+      assert.deepInclude(yield* by({ signedFrom: 20 }, second), { alteredTotal: 2 })
+      // Sent again under another key, or without one, it is the record that is there.
+      yield* seal(
+        world,
+        (yield* held(log)).map((sent) =>
+          signed({ ...sent, bytes: Either.getOrThrow(Signature.open(sent.bytes)).payload }, second)
+        )
+      )
+      assert.deepInclude(yield* by({}, first), { verdict: "complete", ledgerSize: 23 })
+      yield* seal(world, [message(2)])
+      assertFound(yield* by({}, first), { altered: [message(2).id] })
+    }))
+
+  it.scoped("a seal that is not there is an error, and no verdict, and so is a folder of something else", () =>
+    Effect.gen(function*() {
+      const { world } = yield* fresh
+      const missing = yield* Effect.flip(verify(world))
+      assert.deepInclude(missing, { _tag: "LedgerError", reason: "missing", path: world.ledger })
+      assert.match(missing.message, /name the folder that `trustlog seal` fills/)
+      const foreign = yield* Effect.flip(verify(world, { seal: { path: world.directory } }))
+      assert.deepInclude(foreign, { _tag: "LedgerError", reason: "foreign" })
+      const file = yield* Effect.flip(verify(world, { seal: { path: world.database } }))
+      assert.deepInclude(file, { _tag: "LedgerError", reason: "foreign" })
+    }))
+
+  it.scoped("an older copy of a seal, and one that was begun anew, lack what came since", () =>
+    Effect.gen(function*() {
+      const { messages, world } = yield* fresh
+      yield* seal(world, messages.slice(0, 200))
+      const older = yield* worlds.copyOf(world)
+      yield* seal(world, messages)
+      yield* Effect.promise(async () => {
+        await fs.rm(world.ledger, { recursive: true })
+        await fs.cp(older.ledger, world.ledger, { recursive: true })
+      })
+      assert.deepInclude(yield* verify(world), { verdict: "tampered", missingTotal: 173, ledgerSize: 201 })
+      yield* Effect.promise(async () => {
+        await fs.rm(world.ledger, { recursive: true })
+        await fs.rm(`${world.ledger}.key`)
+      })
+      yield* seal(world, [])
+      assert.deepInclude(yield* verify(world), { verdict: "tampered", missingTotal: 363, ledgerSize: 1 })
+    }))
+
+  it.scoped("the publisher's own ledger, by whichever path, is verified as such; another one is a seal", () =>
+    Effect.gen(function*() {
+      const world = yield* worlds.empty
+      yield* Effect.gen(function*() {
+        yield* (yield* Trustlog.Trustlog).appendAll(range(1, 6).map((n) => input(n)))
+        yield* Drain.drainOnce()
+      }).pipe(Effect.provide(worlds.application(world)), timed(delivery))
+      const link = path.join(world.directory, "link")
+      yield* Effect.promise(() => fs.symlink(world.ledger, link))
+      const plainly = yield* verify(world, { ledger: world.ledger, seal: undefined })
+      assert.deepInclude(plainly, { verdict: "complete", delivered: 5, unsealed: null, ledgerSize: 6 })
+      for (const name of [world.ledger, `${world.ledger}/`, link]) {
+        assert.deepStrictEqual(yield* verify(world, { ledger: world.ledger, seal: { path: name } }), plainly)
+      }
+      const other = { ...world, ledger: path.join(world.directory, "seal") }
+      const { stream } = yield* Effect.provide(Repository, worlds.repository(world))
+      yield* seal(other, range(1, 5).map((n) => messageOf(stream, input(n))))
+      assertFound(yield* verify(other, { ledger: world.ledger }), { missing: [uuid(5)] })
+    }))
+
+  it.scoped("twenty thousand, in receipts of a thousand and of one, from two databases that take turns", () =>
+    Effect.gen(function*() {
+      const world = yield* worlds.empty
+      const neighbour = worlds.neighbourOf(world)
+      const logs = [yield* Memory.make(), yield* Memory.make()] as const
+      yield* deliver(world, logs[0], range(1, 10_001).map((n) => input(n)))
+      yield* deliver(neighbour, logs[1], range(1, 10_001).map((n) => input(n)))
+      yield* Effect.gen(function*() {
+        const { append } = yield* Trustlog.Trustlog
+        for (const n of range(1, 41)) yield* Effect.zipRight(append(input(20_000 + n)), Drain.drainOnce())
+      }).pipe(Effect.provide(application(world, logs[0])), timed(delivery))
+      const [ours, theirs] = [yield* held(logs[0]), yield* held(logs[1])]
+      const mixed = ours.flatMap((message, i) => [message, ...theirs.slice(i, i + 1)])
+      for (let from = 0; from < mixed.length; from += 1000) yield* seal(world, mixed.slice(from, from + 1000))
+      const counts: Array<number> = []
+      const report = yield* verify(world, { onProgress: (count) => Effect.sync(() => counts.push(count)) })
+      assert.deepInclude(report, { verdict: "complete", delivered: 10_040, otherEntries: 10_000, ledgerSize: 20_041 })
+      assert.strictEqual(counts.at(-1), 20_041 + 10_040 + 10_040)
+      yield* withoutMap(world)
+      assertFound(yield* verify(neighbour), { missing: ["map"] })
     }))
 })

@@ -54,7 +54,9 @@ export const empty = Effect.map(temporary, (directory) => worldIn(directory))
 export const copyOf = (world: World) =>
   Effect.gen(function*() {
     const copy = yield* empty
-    yield* Effect.promise(() => fs.cp(world.directory, copy.directory, { recursive: true }))
+    // What libsql leaves beside a closed database is empty, and goes when the garbage collector comes.
+    const filter = (file: string) => !/-(wal|shm)$/.test(file)
+    yield* Effect.promise(() => fs.cp(world.directory, copy.directory, { recursive: true, filter }))
     return copy
   })
 

@@ -174,7 +174,7 @@ const read = (broker: Broker, topic: string, last: typeof Last.Type): Effect.Eff
     throw new Error(`the broker stopped before the last message of ${topic}`)
   })
 
-/** All that it holds now, in its order. */
+/** All that it holds now, in its order. A topic in partitions has one order in each: ask for `…-partition-0`. */
 export const messages = (broker: Broker, topic: string): Effect.Effect<ReadonlyArray<Message>> =>
   broker.admin("GET", `${pathOf(topic)}/lastMessageId`).pipe(
     Effect.flatMap(Schema.decodeUnknown(Last)),

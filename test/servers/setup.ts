@@ -165,7 +165,10 @@ const pulsar = ({ pulsar }: Programs): Effect.Effect<Broker.Address | undefined,
     const url = process.env[pulsarVariable]
     if (url !== undefined && url !== "") {
       return yield* Effect.tryPromise(() => pulsarAt(new URL(url).origin)).pipe(
-        Effect.catchAll(({ error }) => Effect.dieMessage(`${pulsarVariable}: ${String(error)}`))
+        Effect.catchAll(({ error }) =>
+          // Of a connection that fails, `fetch` says why in the cause.
+          Effect.dieMessage(`${pulsarVariable}: ${String(error instanceof Error && error.cause || error)}`)
+        )
       )
     }
     const usual = "http://127.0.0.1:8080"

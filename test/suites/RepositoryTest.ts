@@ -735,6 +735,22 @@ export const suite = (name: string, { client, pass }: Target): void => {
     )
 
     test(
+      "evidence tells the time by the clock that receipts are written by, in their form",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        yield* repository.append([entry(1)])
+        const held = yield* lease()
+        const { rows } = yield* repository.page(held, everything)
+        yield* repository.settle(held, settlement(rows.map((row) => delivered(row))))
+        yield* pass(5)
+        const [receipt] = yield* repository.evidence.receipts({ lane: "operation", after: 0, limit: 1 })
+        const now = yield* repository.evidence.snapshot(repository.evidence.now)
+        assert.match(now, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/)
+        assert.approximately(Date.parse(now) - Date.parse(receipt?.deliveredAt ?? ""), 5_000, 4_900)
+      })
+    )
+
+    test(
       "evidence tells what accounts for each row, and rows that speak of nothing",
       Effect.gen(function*() {
         const repository = yield* Repository

@@ -23,7 +23,7 @@ export const seal = ({ deadLetterTopic, json, ledger, subscription, topics }: Op
     const config = yield* TrustlogConfig
     const consumed = topics.length > 0 ? topics : [config.topics.operation, config.topics.record]
     const open = Effect.all([
-      Layer.build(Layer.merge(layerSubscriber, layerTrustedKeys)),
+      Layer.build(layerSubscriber),
       Seal.make({
         ledger: { path: ledger },
         topics: consumed,
@@ -33,14 +33,14 @@ export const seal = ({ deadLetterTopic, json, ledger, subscription, topics }: Op
     ])
     const opened = Option.getOrUndefined(yield* Services.untilSignal(open))
     if (opened === undefined) return
-    const [services, { run, totals }] = opened
+    const [subscriber, { run, totals }] = opened
     yield* Effect.logInfo(
       `started: ${consumed.join(" and ")} into ${ledger}; SIGTERM or Ctrl-C finishes what is under way and ends`
     )
-    yield* Services.untilSignal(Effect.provide(run, services))
+    yield* Services.untilSignal(Effect.provide(run, subscriber))
     const { appended, deadLettered, duplicates, received } = yield* totals
     yield* Output.result(json, { received, appended, duplicates, deadLettered }, [
       `ended: ${Output.count(received)} received, ${Output.count(appended)} appended, ` +
       `${Output.count(duplicates)} already there, ${Output.counted(deadLettered, "dead letter")}`
     ])
-  }))
+  })).pipe(Effect.provide(layerTrustedKeys))
