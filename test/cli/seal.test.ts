@@ -43,6 +43,11 @@ describe("the command seal", () => {
       const cases = [
         [["seal", "--ledger", "l"], {}, /TRUSTLOG_PUBLISHER_URL: only a log .* write ws:\/\//],
         [["seal"], pulsar, /--ledger/],
+        [
+          ["seal", "--ledger", "l"],
+          { env: { ...pulsar.env, TRUSTLOG_TRUSTED_KEY_FILES: "none.pem" } },
+          /TRUSTLOG_TRUSTED_KEY_FILES: none\.pem/
+        ],
         [["seal", "--ledger", "l", "--topic", "operation"], pulsar, /"operation" has no full name/],
         [["seal", "--ledger", "l", "--subscription", "a/b"], pulsar, /cannot name a subscription/],
         [["seal", "--ledger", "l", "--dead-letter-topic", "dead"], pulsar, /"dead" has no full name/]
@@ -146,13 +151,19 @@ describe("the command seal", () => {
         const own = yield* Instance.Pulsar({ tokens: true })
         const topic = yield* Topic.make(own)
         const admin = { serviceUrl: own.wsUrl, token: Effect.succeed(Redacted.make(own.token("admin"))) }
-        yield* publish(admin, topic, messages(0, 5))
+        const grant = (topic: string, action: string) =>
+          Effect.orDie(own.admin("POST", `${topic.replace("://", "/")}/permissions/auditor`, [action]))
+        yield* publish(admin, topic, [...messages(0, 5), message(3, { payload: "other" })])
         const { child, ended, says } = yield* cli.start(["seal", "--ledger", "ledger", "--topic", topic], {
           env: { TRUSTLOG_PUBLISHER_URL: own.wsUrl, TRUSTLOG_PULSAR_TOKEN: own.token("auditor") }
         })
         yield* says("grant the token's or certificate's role the right to consume there")
-        yield* own.grant("auditor", ["consume"])
+        const dead = `${topic}-trustlog-seal-DLQ`
+        yield* Topic.create(own, dead)
+        yield* grant(dead, "produce")
+        yield* grant(topic, "consume")
         yield* hasMoreThan(cli, 5)
+        yield* says(`1 of ${topic} went to ${dead}`)
         child.kill("SIGTERM")
         const { code, stderr } = yield* ended
         assert.strictEqual(code, 0)

@@ -172,11 +172,14 @@ export const open = (
 
     const settle = (received: ReadonlyArray<Received>, frame: (id: string) => string) =>
       Effect.sync(() => {
-        for (const message of received) {
-          const id = ids.get(message)
-          if (id === undefined || !held.delete(id)) continue
-          send(frame(id))
-        }
+        // One that has ended drops them: what is not acknowledged comes again over the next one.
+        if (failure !== undefined) return
+        opened.together(() => {
+          for (const message of received) {
+            const id = ids.get(message)
+            if (id !== undefined && held.delete(id)) opened.send(frame(id))
+          }
+        })
       })
 
     yield* Effect.addFinalizer(() =>
