@@ -301,9 +301,10 @@ const follow = <R>(
         return yield* Effect.forever(Effect.gen(function*() {
           const taken = yield* consumer.take
           onTaken()
-          const read = yield* Signature.read(taken.map(({ bytes }) =>
-            bytes
-          ))
+          const sent = taken.map((message) =>
+            message.bytes
+          )
+          const read = yield* Signature.read(sent)
           const entries: Array<Entry> = []
           const doubted: Array<deadLetters.Condemned> = []
           for (const [message, result] of Arr.zip(taken, read)) {

@@ -364,7 +364,7 @@ export const consumerSuite = (name: string, make: Make): void => {
         Effect.gen(function*() {
           const consumer = yield* open(topic)
           const first = yield* Effect.fork(consumer.take)
-          yield* Effect.sleep("4500 millis")
+          yield* Effect.sleep("3500 millis")
           yield* publish(topic, letters(0, 1))
           yield* Fiber.join(first)
           yield* Effect.scoped(Effect.gen(function*() {
