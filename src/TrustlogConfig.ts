@@ -420,10 +420,14 @@ export const layerSubscriber: Layer.Layer<
       reason: "misconfigured",
       problem:
         "TRUSTLOG_PUBLISHER_URL: only a log that several can read can be consumed; write ws://<host>:<port> or " +
-        "wss://<host>:<port> (Apache Pulsar over WebSocket)"
+        "wss://<host>:<port> (Apache Pulsar over WebSocket), or pulsar://<host>:<port> or pulsar+ssl://<host>:<port> (its native client)"
     })
   }
   const cluster = yield* clusterOf(publisher, pulsar)
+  if (publisher._tag === "Pulsar") {
+    const native = yield* Effect.promise(() => import("./Subscriber/Pulsar.ts"))
+    return native.layer(cluster)
+  }
   const [{ layer }, client] = yield* Effect.promise(() =>
     Promise.all([import("./Subscriber/PulsarWebSocket.ts"), import("./WebSocketClient/Ws.ts")])
   )

@@ -292,7 +292,7 @@ describe("append", () => {
     assert.deepStrictEqual(first.outcomes.map((outcome) => outcome._tag), Array(8).fill("Acknowledged"))
     assert.strictEqual(first.checkpoint?.size, 11 + 8)
     const second = await run(withLedger(ledger, (opened) => opened.append(sent)))
-    assert.deepStrictEqual(second, first)
+    assert.deepStrictEqual(second, { ...first, before: 19 })
     assert.deepStrictEqual(await run(findings(ledger)), [])
   })
 
@@ -598,7 +598,7 @@ describe("a map that is behind its checkpoint", () => {
     }
     await copy(older, path.join(ledger, "ledger.db"))
     const again = await run(append(ledger, 10, 700))
-    assert.deepStrictEqual(again, first)
+    assert.deepStrictEqual(again, { ...first, before: first.checkpoint?.size })
     assert.deepStrictEqual(await run(findings(ledger)), [])
   })
 

@@ -11,9 +11,9 @@ import type {
   Module,
   Producer,
   ProducerMessage,
-  ProducerOptions,
-  Received
+  ProducerOptions
 } from "../../src/internal/pulsar/nativeClient.ts"
+import * as FakeSubscriptions from "./FakeSubscriptions.ts"
 
 /** A message that the broker holds. */
 export interface Held {
@@ -117,6 +117,8 @@ export interface Fake {
   readonly log: (level: number, message: string) => void
   /** How often somebody took the log. */
   readonly logHandlers: () => number
+  /** Consumers lose their connections: what they have not acknowledged comes again. */
+  readonly lose: () => void
 }
 
 export const make = (options: { readonly maxMessageSize?: number } = {}): Fake => {
@@ -322,6 +324,8 @@ export const make = (options: { readonly maxMessageSize?: number } = {}): Fake =
     return self
   }
 
+  const subscriptions = FakeSubscriptions.make(broker)
+
   class FakeClient implements Client {
     readonly options: ClientOptions
     readonly state: { readonly options: ClientOptions; isClosed: boolean }
@@ -390,8 +394,14 @@ export const make = (options: { readonly maxMessageSize?: number } = {}): Fake =
     }
 
     async subscribe(options: ConsumerOptions): Promise<Consumer> {
-      if (this.state.isClosed) throw failed("create consumer", "AlreadyClosed")
-      return makeConsumer(options)
+      const fail = (name: string) => failed("create consumer", name)
+      if (this.state.isClosed) throw fail("AlreadyClosed")
+      if (!(await this.#isAuthenticated()) || broker.state !== "up") {
+        await new Promise((resolve) => setTimeout(resolve, this.options.operationTimeoutSeconds * 1000 / hurry))
+        throw fail("TimeOut")
+      }
+      if (broker.creationError !== undefined) throw fail(broker.creationError)
+      return subscriptions.subscribe(options)
     }
 
     async close(): Promise<unknown> {
@@ -404,41 +414,6 @@ export const make = (options: { readonly maxMessageSize?: number } = {}): Fake =
     }
   }
 
-  const makeConsumer = (options: ConsumerOptions): Consumer => {
-    const unread = broker.held.filter(({ topic }) => topic === options.topic)
-    const redelivered = new Map<string, number>()
-    let isOpen = true
-    const received = (held: Held): Received => ({
-      getData: () => Buffer.from(held.data),
-      getProperties: () => held.properties,
-      getMessageId: () => ({ toString: () => held.id }),
-      getPartitionKey: () => held.key,
-      getPublishTimestamp: () => 0,
-      getRedeliveryCount: () => redelivered.get(held.id) ?? 0
-    })
-    return {
-      receive: async () => {
-        for (;;) {
-          if (!isOpen) throw failed("receive message", "AlreadyClosed")
-          const next = unread.shift()
-          if (next !== undefined) return received(next)
-          await new Promise((resolve) => setImmediate(resolve))
-        }
-      },
-      acknowledge: async () => null,
-      negativeAcknowledge: (message) => {
-        const id = message.getMessageId().toString()
-        redelivered.set(id, message.getRedeliveryCount() + 1)
-        unread.push(...broker.held.filter((held) => held.id === id))
-      },
-      isConnected: () => isOpen && broker.state !== "down",
-      close: async () => {
-        if (!isOpen) throw failed("close consumer", "AlreadyClosed")
-        isOpen = false
-      }
-    }
-  }
-
   return {
     module: { Client: FakeClient, AuthenticationToken: Token, AuthenticationTls: Tls },
     broker,
@@ -447,6 +422,7 @@ export const make = (options: { readonly maxMessageSize?: number } = {}): Fake =
       for (const resolve of closing.splice(0)) resolve()
     },
     log,
-    logHandlers: () => handlers
+    logHandlers: () => handlers,
+    lose: subscriptions.lose
   }
 }

@@ -49,7 +49,10 @@ const subjectOf = (broker: Broker, client: Layer.Layer<WebSocketClient>) =>
   })
 
 SharedPulsar.on((broker) => {
-  suite("Pulsar over WebSocket, consumed by the package ws", subjectOf(broker, Ws.layer), { largeBytes: 300_000 })
+  suite("Pulsar over WebSocket, consumed by the package ws", subjectOf(broker, Ws.layer), {
+    showsLoss: true,
+    largeBytes: 300_000
+  })
 
   consumerSuite(
     "Pulsar over WebSocket, consumed by WebSockets of the web standard",

@@ -49,6 +49,8 @@ export interface Subject {
 
 /** What a back-end promises beyond the contract. */
 export interface Capabilities {
+  /** Whether a consumer fails when its connection is lost, or hangs; otherwise it connects again by itself. */
+  readonly showsLoss: boolean
   /** A message of so many bytes is delivered, and can be a dead letter only in parts. */
   readonly largeBytes: number
 }
@@ -138,7 +140,7 @@ const testOver = (make: Make) => (title: string, body: (subject: Subject, topic:
     }))
 
 /** Runs that part of the suite that is about consumers alone, over logs that `make` makes, one for each test. */
-export const consumerSuite = (name: string, make: Make): void => {
+export const consumerSuite = (name: string, make: Make, showsLoss = true): void => {
   const test = testOver(make)
 
   describe(name, () => {
@@ -331,23 +333,25 @@ export const consumerSuite = (name: string, make: Make): void => {
         yield* eventually(Effect.exit(Effect.scoped(open(topic, { type: "Exclusive" }))), Exit.isSuccess)
       }))
 
-    test(
-      "tells that a connection is lost, and drops acknowledgements for what came over it",
-      ({ loss, publish }, topic) =>
-        Effect.gen(function*() {
-          yield* publish(topic, letters(0, 5))
-          const first = yield* open(topic)
-          const received = yield* take(first, 5)
-          yield* loss
-          assert.strictEqual((yield* Effect.flip(first.take)).reason, "lost")
-          yield* first.acknowledge(received)
-          yield* first.reject(received)
-          const second = yield* open(topic)
-          const again = yield* take(second, 5)
-          yield* second.acknowledge(received)
-          assert.deepStrictEqual(keysOf(again), ids(0, 5))
-        })
-    )
+    if (showsLoss) {
+      test(
+        "tells that a connection is lost, and drops acknowledgements for what came over it",
+        ({ loss, publish }, topic) =>
+          Effect.gen(function*() {
+            yield* publish(topic, letters(0, 5))
+            const first = yield* open(topic)
+            const received = yield* take(first, 5)
+            yield* loss
+            assert.strictEqual((yield* Effect.flip(first.take)).reason, "lost")
+            yield* first.acknowledge(received)
+            yield* first.reject(received)
+            const second = yield* open(topic)
+            const again = yield* take(second, 5)
+            yield* second.acknowledge(received)
+            assert.deepStrictEqual(keysOf(again), ids(0, 5))
+          })
+      )
+    }
 
     test("fails to subscribe while the log is down", ({ outage }, topic) =>
       Effect.gen(function*() {
@@ -358,28 +362,30 @@ export const consumerSuite = (name: string, make: Make): void => {
         yield* open(topic)
       }))
 
-    test(
-      "notices a log that hangs, and takes a quiet topic for no such log",
-      ({ hang, publish }, topic) =>
-        Effect.gen(function*() {
-          const consumer = yield* open(topic)
-          const first = yield* Effect.fork(consumer.take)
-          yield* Effect.sleep("3500 millis")
-          yield* publish(topic, letters(0, 1))
-          yield* Fiber.join(first)
-          yield* Effect.scoped(Effect.gen(function*() {
-            yield* hang
-            assert.strictEqual((yield* Effect.flip(consumer.take)).reason, "lost")
-          }))
-        })
-    )
+    if (showsLoss) {
+      test(
+        "notices a log that hangs, and takes a quiet topic for no such log",
+        ({ hang, publish }, topic) =>
+          Effect.gen(function*() {
+            const consumer = yield* open(topic)
+            const first = yield* Effect.fork(consumer.take)
+            yield* Effect.sleep("3500 millis")
+            yield* publish(topic, letters(0, 1))
+            yield* Fiber.join(first)
+            yield* Effect.scoped(Effect.gen(function*() {
+              yield* hang
+              assert.strictEqual((yield* Effect.flip(consumer.take)).reason, "lost")
+            }))
+          })
+      )
+    }
   })
 }
 
 /** Runs the suite over logs that `make` makes, one for each test. */
-export const suite = (name: string, make: Make, { largeBytes }: Capabilities): void => {
+export const suite = (name: string, make: Make, { largeBytes, showsLoss }: Capabilities): void => {
   const test = testOver(make)
-  consumerSuite(name, make)
+  consumerSuite(name, make, showsLoss)
 
   describe(name, () => {
     describe("run", () => {

@@ -26,8 +26,12 @@ export interface Connection<C> {
   readonly attempt: Effect.Effect<Explanation, PublisherError>
 }
 
-/** What an error at the making of a topic's producer is, for people. */
-export type Explanation = (error: unknown, topic: string) => Effect.Effect<PublisherError>
+/** What an error at the making of a topic's producer or consumer is, for people. */
+export type Explanation = (
+  error: unknown,
+  topic: string,
+  right: nativeErrors.Right
+) => Effect.Effect<PublisherError>
 
 const tokenSettings = "TRUSTLOG_PULSAR_TOKEN or TRUSTLOG_PULSAR_TOKEN_FILE"
 
@@ -41,8 +45,8 @@ const grace = Duration.seconds(1)
 export const ofClient = <C>(client: C, patience: Duration.DurationInput): Connection<C> => ({
   client,
   patience: Duration.decode(patience),
-  attempt: Effect.succeed((error, topic) => {
-    const { problem, reason } = nativeErrors.ofCreation(error, topic)
+  attempt: Effect.succeed((error, topic, right) => {
+    const { problem, reason } = nativeErrors.ofCreation(error, topic, right)
     return Effect.succeed(new PublisherError({ reason, problem, cause: error }))
   })
 })
@@ -198,10 +202,10 @@ export const make = (
     )
     const log = logOf(module, client)
 
-    const explain = (since: number): Explanation => (error, topic) =>
+    const explain = (since: number): Explanation => (error, topic, right) =>
       // Its log comes by another way than its errors, and may be a turn behind.
       Effect.map(Effect.zipRight(nextTurn, Clock.currentTimeMillis), (now) => {
-        const failure = nativeErrors.ofCreation(error, topic)
+        const failure = nativeErrors.ofCreation(error, topic, right)
         const token = tokens.last()
         const expiry = token === undefined ? undefined : tokenExpiry(token)
         const isExpired = failure.isAmbiguous && expiry !== undefined && expiry <= now

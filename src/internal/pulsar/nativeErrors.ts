@@ -72,7 +72,10 @@ const misconfigurations = new Set([
 /** These a broker that is down causes as well as one that does not let us in: the client does not tell. */
 const ambiguous = new Set(["TimeOut", "ConnectError", "Disconnected", "Retryable", "NotConnected", "ReadError"])
 
-/** Why there is no producer. */
+/** What somebody wanted to do with a topic. */
+export type Right = "produce" | "consume"
+
+/** Why there is no producer, or consumer. */
 export interface CreationFailure {
   readonly reason: "unavailable" | "misconfigured"
   /** Whether a mistake in the configuration may look the same. */
@@ -84,7 +87,7 @@ const tokenSettings = "TRUSTLOG_PULSAR_TOKEN or TRUSTLOG_PULSAR_TOKEN_FILE"
 const tlsSettings = "TRUSTLOG_PULSAR_CA_FILE, TRUSTLOG_PULSAR_CERT_FILE and TRUSTLOG_PULSAR_KEY_FILE"
 const topicSettings = "TRUSTLOG_OPERATION_TOPIC or TRUSTLOG_RECORD_TOPIC"
 
-const problemOf = (name: string, topic: string): string => {
+const problemOf = (name: string, topic: string, right: Right): string => {
   switch (name) {
     case "TopicNotFound":
       return `there is no topic ${topic}, and the broker may not make it: create it (or its namespace), allow automatic ` +
@@ -94,8 +97,8 @@ const problemOf = (name: string, topic: string): string => {
     case "IncompatibleSchema":
       return `the topic ${topic} has a schema, which records are not made for: name another in ${topicSettings}`
     case "AuthorizationError":
-      return `the broker knows us, and does not let us produce on ${topic}: grant the token's or certificate's role the right ` +
-        "to produce there"
+      return `the broker knows us, and does not let us ${right} on ${topic}: grant the token's or certificate's role the ` +
+        `right to ${right} there`
     case "AuthenticationError":
     case "ErrorGettingAuthenticationData":
       return `the client cannot use what it shall present or trust (${name}): look at ${tokenSettings}, and at ${tlsSettings}`
@@ -106,16 +109,16 @@ const problemOf = (name: string, topic: string): string => {
         ? `no connection for ${topic} (${name}). The native client does not tell which it is: the broker is down or out of ` +
           `reach; or it does not accept the token, or wants one (${tokenSettings}); or one side does not trust the other's ` +
           `certificate, or does not speak TLS (${tlsSettings})`
-        : `no producer can be had on ${topic}: ${name}`
+        : `no ${right === "produce" ? "producer" : "consumer"} can be had on ${topic}: ${name}`
   }
 }
 
-/** Why a producer of a topic could not be made. */
-export const ofCreation = (error: unknown, topic: string): CreationFailure => {
+/** Why a producer or consumer of a topic could not be made. */
+export const ofCreation = (error: unknown, topic: string, right: Right): CreationFailure => {
   const name = nameOf(error)
   return {
     reason: misconfigurations.has(name) ? "misconfigured" : "unavailable",
     isAmbiguous: ambiguous.has(name),
-    problem: problemOf(textOf(error), topic)
+    problem: problemOf(textOf(error), topic, right)
   }
 }

@@ -90,7 +90,7 @@ export const make = (
             duration: connection.patience,
             onTimeout: () => new Error("Failed to create producer: TimeOut")
           }),
-          Effect.catchAll((error) => Effect.flatMap(explain(error, topic), Effect.fail))
+          Effect.catchAll((error) => Effect.flatMap(explain(error, topic, "produce"), Effect.fail))
         ))
 
     const use = (topic: string, made: nativeSender.Sender): nativeSender.Sender => {
