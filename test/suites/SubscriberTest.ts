@@ -435,12 +435,12 @@ export const suite = (name: string, make: Make, { largeBytes, showsLoss }: Capab
           Effect.gen(function*() {
             yield* publish(topic, letters(0, 20))
             const poison = idOf(13)
-            const failed: Array<number> = []
+            const failed: Array<ReadonlyArray<string>> = []
             const { calls, handled } = yield* running(
               { topics: [topic], subscription: "s", maxRedeliveries: 2, deadLetterTopic: `${topic}-dead` },
               (entries) => {
                 if (!idsOf(entries).includes(poison)) return Effect.void
-                failed.push(entries.length)
+                failed.push(idsOf(entries))
                 return new PublisherError({ reason: "unavailable", problem: "the handler's words" })
               }
             )
@@ -455,9 +455,11 @@ export const suite = (name: string, make: Make, { largeBytes, showsLoss }: Capab
               "trustlog-subscription": "s",
               REAL_TOPIC: topic
             })
-            assert.deepStrictEqual(failed.slice(1), [1, 1])
-            for (const call of calls.slice(calls.findIndex((call) => call.length === 1) + 1))
+            const [company = [], ...alone] = failed
+            assert.deepStrictEqual(alone, [[poison], [poison]])
+            for (const call of calls.filter((call) => idsOf(call).some((id) => company.includes(id)))) {
               assert.strictEqual(call.length, 1)
+            }
             yield* publish(topic, letters(20, 25))
             assert.deepStrictEqual(idsOf(yield* handled(5)), ids(20, 25))
           })
