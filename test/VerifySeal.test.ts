@@ -345,6 +345,8 @@ const cases: ReadonlyArray<Case> = [
     ["gives an entry a later index", "UPDATE entry SET position = 21 WHERE position = 20"],
     ["gives an entry an earlier index", "UPDATE entry SET position = 19 WHERE position = 20"],
     ["gives an entry an index beyond the end", "UPDATE entry SET position = 9999 WHERE position = 20"],
+    ["gives an entry no index", "UPDATE entry SET position = 'none' WHERE position = 20"],
+    ["gives an entry an index before the beginning", "UPDATE entry SET position = -1 WHERE position = 20"],
     ["forgets everything", "DELETE FROM entry"],
     ["forgets what was signed", "DELETE FROM head"],
     [

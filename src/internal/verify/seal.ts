@@ -143,8 +143,8 @@ export const make = (
           const { leaf, receipt } = each
           let isFound = false
           for (const index of places[key] ?? []) {
-            // The map is read as it is now, and may know what came later.
-            if (isFound || index >= size) continue
+            // The map is read as it is now, and may know what came later; a damaged one may say anything.
+            if (isFound || !(index >= 0 && index < size)) continue
             if (bundle === undefined || at !== Math.floor(index / tileWidth)) {
               at = Math.floor(index / tileWidth)
               bundle = yield* book.bundleAt(at)
