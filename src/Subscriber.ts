@@ -70,8 +70,8 @@ export interface Received {
 /** A consumer of one topic. */
 export interface Consumer {
   /**
-   * Waits for a message, and takes it with others that have come, in their order. Fails when the connection is lost: what it has
-   * given and was not acknowledged comes again. It is called by one fibre.
+   * Waits for a message, and takes it with others that have come, in their order. Fails when the connection is lost, unless
+   * the client makes another one by itself: what it has given and was not acknowledged comes again. It is called by one fibre.
    */
   readonly take: Effect.Effect<Arr.NonEmptyReadonlyArray<Received>, PublisherError>
   /** Tells the broker that they are handled. Nobody answers, and what is lost with the connection comes again. */
