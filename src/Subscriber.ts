@@ -12,6 +12,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -219,6 +220,18 @@ const maxRemembered = 10_000
 const firstDelay = 100
 const longestDelay = 30_000
 
+/**
+ * In a fibre of its own. One that closes several resources loses an interruption that comes while the last one takes its time
+ * (effect 3.22.4), which whoever goes on afterwards must not. A second interruption would cut that time short.
+ */
+const apart = <A, E, R>(session: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(
+      Effect.forkDaemon(restore(session)),
+      (fiber) => Effect.onInterrupt(restore(Fiber.join(fiber)), () => Fiber.interrupt(fiber))
+    )
+  )
+
 /** Consumes one topic, and whatever happens to the connection, goes on. */
 const follow = <R>(
   settings: Settings,
@@ -335,7 +348,7 @@ const follow = <R>(
     let problem: string | undefined
     return yield* Effect.forever(Effect.gen(function*() {
       let openedAt: number | undefined
-      const error = yield* Effect.scoped(Effect.gen(function*() {
+      const session = Effect.scoped(Effect.gen(function*() {
         const consumer = yield* subscriber.open(settings)
         openedAt = clock()
         if (problem !== undefined) yield* Effect.logInfo(`${topic} is consumed again`)
@@ -343,7 +356,8 @@ const follow = <R>(
         return yield* consume(consumer, () => {
           delay = firstDelay
         })
-      })).pipe(Effect.flip)
+      }))
+      const error = yield* Effect.flip(apart(session))
       if (openedAt !== undefined && clock() - openedAt > longestDelay) delay = firstDelay
       // One that lasts is said once.
       if (error.message !== problem) {
