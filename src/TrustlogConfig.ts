@@ -359,14 +359,15 @@ export const clusterOf = (
     ? Effect.succeed({ serviceUrl, tls, token: token && PulsarCluster.token(token) })
     : Effect.map(PulsarCluster.tokenFile(tokenFile), (token) => ({ serviceUrl, tls, token }))
 
-const layerPulsar = (url: PublisherUrl.PulsarUrl, pulsar: Pulsar) =>
+const layerPulsar = (url: PublisherUrl.PulsarUrl, { pulsar, workers: { publishDeadline } }: Shape) =>
   Layer.unwrapEffect(Effect.gen(function*() {
     const cluster = yield* clusterOf(url, pulsar)
     const { batching, maxFrameBytes } = url
     const { cloudEvents } = pulsar
     if (url._tag === "Pulsar") {
       const native = yield* Effect.promise(() => import("./Publisher/Pulsar.ts"))
-      return native.layer({ ...cluster, batching, cloudEvents })
+      // Answers that came are lost with a publish that its worker has given up.
+      return native.layer({ ...cluster, batching, cloudEvents, sendTimeout: Duration.times(publishDeadline, 0.8) })
     }
     const [{ layer }, client] = yield* Effect.promise(() =>
       Promise.all([import("./Publisher/PulsarWebSocket.ts"), import("./WebSocketClient/Ws.ts")])
@@ -393,7 +394,7 @@ export const layerPublisher: Layer.Layer<
   LedgerError | PublisherError,
   TrustlogConfig | FileSystem.FileSystem | Path.Path
 > = Layer.unwrapEffect(Effect.map(TrustlogConfig, (config): Log => {
-  const { publisher, pulsar } = config
+  const { publisher } = config
   switch (publisher._tag) {
     case "Memory":
       return MemoryPublisher.layer
@@ -404,7 +405,7 @@ export const layerPublisher: Layer.Layer<
         keyFile: keyFileOf(config)
       })
     default:
-      return layerPulsar(publisher, pulsar)
+      return layerPulsar(publisher, config)
   }
 }))
 

@@ -19,6 +19,11 @@ main(process.argv).pipe(
   NodeRuntime.runMain({
     disableErrorReporting: true,
     disablePrettyLogger: true,
-    teardown: (_, exit) => exit(Number(process.exitCode ?? 0))
+    teardown: (_, exit) => {
+      const code = Number(process.exitCode ?? 0)
+      // The native client of Pulsar, with a token that is read anew, never lets the process end by itself.
+      setTimeout(() => process.exit(code), 2000).unref()
+      exit(code)
+    }
   })
 )
