@@ -13,6 +13,8 @@ export interface Broker {
   isAway: boolean
   /** Connections stay open, and nothing is answered. */
   isHung: boolean
+  /** Connections end as soon as they are open, before anybody has them. */
+  isFickle: boolean
   /** How often somebody tried to connect. */
   attempts: number
   /** How often somebody asked whether it is there. */
@@ -24,7 +26,15 @@ export interface Broker {
 }
 
 export const make = (): { readonly broker: Broker; readonly client: Layer.Layer<WebSocketClient> } => {
-  const broker: Broker = { isAway: false, isHung: false, attempts: 0, pings: 0, held: [], open: new Set() }
+  const broker: Broker = {
+    isAway: false,
+    isHung: false,
+    isFickle: false,
+    attempts: 0,
+    pings: 0,
+    held: [],
+    open: new Set()
+  }
   const client = WebSocketClient.of({
     open: (_, handlers) =>
       Effect.suspend(() => {
@@ -32,6 +42,7 @@ export const make = (): { readonly broker: Broker; readonly client: Layer.Layer<
         if (broker.isAway) return Effect.fail(new OpenError({ reason: "unreachable", detail: "connection refused" }))
         if (broker.isHung) return Effect.fail(new OpenError({ reason: "unreachable", detail: "no answer" }))
         broker.open.add(handlers)
+        if (broker.isFickle) handlers.onEnd("closed with code 1011")
         return Effect.succeed({
           send: (text: string) => {
             const [, context, key] = frame.exec(text) ?? []

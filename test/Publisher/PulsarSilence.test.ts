@@ -93,6 +93,21 @@ describe("a broker that hangs", () => {
   })
 })
 
+describe("a broker that closes every connection as soon as it is open", () => {
+  it.effect("is unavailable, and is used again when it keeps them", () => {
+    const fake = FakeWebSocket.make()
+    return Effect.gen(function*() {
+      const { publish } = yield* Publisher
+      fake.broker.isFickle = true
+      const error = yield* Effect.flip(publish(topic, messages(0, 3)))
+      assert.strictEqual(error.reason, "unavailable")
+      fake.broker.isFickle = false
+      const { outcomes } = yield* publish(topic, messages(0, 3))
+      assert.deepStrictEqual(outcomes.map(({ _tag }) => _tag), ["Acknowledged", "Acknowledged", "Acknowledged"])
+    }).pipe(Effect.provide(over(fake)))
+  })
+})
+
 describe("an outage of fifteen minutes", () => {
   it.effect("costs no attempt and a probe every five seconds, and ends within five", () => {
     const fake = FakeWebSocket.make()

@@ -134,6 +134,8 @@ const openSession = (
     let contexts = 0
     let isOver = false
     let isDoubted = false
+    /** There is none yet when a connection has ended as soon as it was open. */
+    let connection: connections.Connection | undefined
 
     const settle = (job: Job, index: number, outcome: Outcome) => {
       job.outcomes[index] = outcome
@@ -166,12 +168,12 @@ const openSession = (
         }
         inFlight.set(String(context), { job, index, size })
         bytes += size
-        connection.send(frame)
+        connection?.send(frame)
       }
     }
 
     const pump = () => {
-      if (!isOver) connection.together(fill)
+      if (!isOver) connection?.together(fill)
     }
 
     let isPumpDue = false
@@ -188,7 +190,7 @@ const openSession = (
     const end = (error: PublisherError) => {
       if (isOver) return
       isOver = true
-      connection.end()
+      connection?.end()
       const jobs = new Set([...Array.from(inFlight.values(), ({ job }) => job), ...queue])
       inFlight.clear()
       queue.length = 0
@@ -227,7 +229,7 @@ const openSession = (
       pumpSoon()
     }
 
-    const connection: connections.Connection = yield* connections.open({
+    const opened = yield* connections.open({
       cluster,
       kind: "producer",
       topic,
@@ -237,9 +239,10 @@ const openSession = (
         ...batching ? { batchingEnabled: "true", batchingMaxPublishDelay: "1" } : {}
       }
     }, { onText, onEnd: end, isAwaiting: () => inFlight.size > 0 })
+    connection = opened
 
     return {
-      connection,
+      connection: opened,
       end,
       isOver: () => isOver,
       isDoubted: () => isDoubted,
