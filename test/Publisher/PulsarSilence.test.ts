@@ -97,8 +97,9 @@ describe("a broker that closes every connection as soon as it is open", () => {
   it.effect("is unavailable, and is used again when it keeps them", () => {
     const fake = FakeWebSocket.make()
     return Effect.gen(function*() {
-      const { publish } = yield* Publisher
+      const { health, publish } = yield* Publisher
       fake.broker.isFickle = true
+      assert.strictEqual((yield* Effect.flip(health(topic))).reason, "unavailable")
       const error = yield* Effect.flip(publish(topic, messages(0, 3)))
       assert.strictEqual(error.reason, "unavailable")
       fake.broker.isFickle = false

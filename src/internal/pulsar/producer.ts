@@ -283,7 +283,8 @@ export const make = (
       Effect.tap((opened) => {
         session = opened
         if (isClosed) opened.end(closed)
-      })
+      }),
+      Effect.filterOrFail((opened) => !opened.isOver(), () => gone)
     )
 
     /** The open session; of those who ask at once the first opens it, and the others wait for what came of it. */
