@@ -1,10 +1,13 @@
 /**
  * The first line: delivers a lane's pending rows in the order of their positions, page by page.
  */
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import { Next } from "./Actor.ts"
 import * as CircuitBreaker from "./CircuitBreaker.ts"
 import * as Delivery from "./Delivery.ts"
@@ -12,7 +15,7 @@ import type { Host } from "./Host.ts"
 import type * as LaneLease from "./LaneLease.ts"
 import * as Membership from "./Membership.ts"
 import type { Publisher } from "./Publisher.ts"
-import { type Breaker, type Lease, type Page, type Refusal, Repository } from "./Repository.ts"
+import { type Breaker, type Lease, type Page, type Refusal, Repository, type Row } from "./Repository.ts"
 import { Topics } from "./Topics.ts"
 import type { DatabaseError, LeaseLost, PublisherError } from "./TrustlogError.ts"
 import * as TrustlogMetrics from "./TrustlogMetrics.ts"
@@ -41,8 +44,14 @@ export interface Session {
   readonly cycle: Effect.Effect<Progress, LeaseLost | DatabaseError>
 }
 
-/** So many pages of a backlog make a cycle, at whose end everything is settled and messages to the worker are read. */
-const pagesOfCycle = 8
+/** For so many milliseconds a cycle begins further pages of a backlog. At its end everything is settled, and messages are read. */
+const longestCycle = 1_000
+
+/** The next page of a backlog, where there is one, and when the one before it is answered. */
+interface Step {
+  readonly next: Effect.Effect<Page | undefined, LeaseLost | DatabaseError>
+  readonly since: Effect.Effect<void>
+}
 
 /** A page, and what became of it, that is still to be written down. */
 interface Unsettled {
@@ -155,49 +164,28 @@ export const session = (
         yield* rederive
         const page = yield* repository.page(lease, { after: bound, limit: rows, maxBytes: config.pageBytes })
         const first = page.rows[0]
-        const last = page.rows.at(-1)
-        if (first === undefined || last === undefined) {
+        if (first === undefined) {
           // With nothing to send, a log that says it is well is believed.
           if (!page.isPaused) yield* isWell(permit)
           return yield* untilRederivation
         }
         const isSingleFile = rows === 1
         if (isSingleFile) yield* repository.markInFlight(lease, first.position)
-        let sent = yield* send(page, last.position)
-        let total = countOf(sent)
-        // The pages of a backlog overlap: while one is settled, the next one is on its way.
-        const pages = isSingleFile ? 1 : pagesOfCycle
-        for (let n = 1; n < pages && sent.page.isFull && isAnswered(sent); n++) {
-          yield* nextTurn
-          const limit = Math.min(Math.max(rows, sent.page.rows.length) * 2, config.backlogPageRows)
-          const [, next] = yield* Effect.all([settle(sent), ahead(sent.last, limit)], { concurrency: 2 })
-          if (next === undefined) return { ...again, ...total }
-          sent = next
-          const { dead, delivered, refused } = countOf(sent)
-          total = {
-            delivered: total.delivered + delivered,
-            refused: total.refused + refused,
-            dead: total.dead + dead
-          }
-        }
-        yield* settle(sent)
-        const { attempt } = sent
+        const { tail, total, trouble } = yield* deliver(page, isSingleFile)
         const progress = { ...again, ...total }
-        if (attempt.unknown.length === 0) {
+        if (trouble === undefined) {
           yield* isWell(permit)
-          rows = sent.page.isFull
-            ? Math.min(Math.max(rows, sent.page.rows.length) * 2, config.backlogPageRows)
+          rows = tail.isFull
+            ? Math.min(Math.max(rows, tail.rows.length) * 2, config.backlogPageRows)
             : Math.min(Math.max(rows * 2, 1), config.pageRows)
           return progress
         }
-        if (!attempt.isSuspicious && attempt.outage !== undefined) {
-          return { ...progress, ...(yield* held(permit, attempt.outage)) }
+        if (!trouble.isSuspicious && trouble.outage !== undefined) {
+          return { ...progress, ...(yield* held(permit, trouble.outage)) }
         }
-        return { ...progress, ...(yield* lose(permit, isSingleFile, attempt.outage)) }
+        return { ...progress, ...(yield* lose(permit, isSingleFile, trouble.outage)) }
       }
     )
-
-    const isAnswered = ({ attempt }: Unsettled): boolean => attempt.unknown.length === 0 && attempt.outage === undefined
 
     const countOf = ({ attempt, refused }: Unsettled) => ({
       delivered: attempt.delivered.length,
@@ -205,28 +193,76 @@ export const session = (
       dead: refused.filter((refusal) => refusal.delay === undefined).length
     })
 
-    const send = (page: Page, last: number): Effect.Effect<Unsettled, never, Publisher | Repository> =>
+    /**
+     * Delivers a page and, of a backlog, those behind it. Two are on their way at once while the ones before them are
+     * settled, in their order: so neither the log nor the database waits for the other. After a page that was not answered in
+     * full none is begun.
+     */
+    const deliver = (first: Page, isSingleFile: boolean) =>
       Effect.gen(function*() {
-        const attempt = yield* Delivery.attempt(lane, page.rows)
-        const refused = yield* Delivery.refusals(attempt.refused.map((refusal) => ({ ...refusal, attempts: 0 })))
-        return { page, last, attempt, refused }
+        const endsAt = (yield* monotonic.now) + longestCycle
+        let trouble: Delivery.Attempt | undefined
+
+        const behind = (page: Page, last: number): Step["next"] =>
+          Effect.gen(function*() {
+            if (isSingleFile || !page.isFull || trouble !== undefined || (yield* monotonic.now) >= endsAt)
+              return undefined
+            yield* nextTurn
+            const limit = Math.min(Math.max(rows, page.rows.length) * 2, config.backlogPageRows)
+            return yield* repository.page(lease, { after: last, limit, maxBytes: config.pageBytes })
+          })
+
+        const begin: Step = { next: Effect.succeed(first), since: Effect.void }
+        const pages = Stream.unfoldEffect(begin, ({ next, since }) =>
+          Effect.gen(function*() {
+            const page = yield* next
+            const last = page?.rows.at(-1)?.position
+            if (page === undefined || last === undefined) return Option.none()
+            const prepared = yield* Delivery.prepare(lane, page.rows)
+            const answered = yield* Deferred.make<void>()
+            return Option.some([
+              { page, last, prepared, since, answered },
+              { next: behind(page, last), since: Deferred.await(answered) }
+            ])
+          }))
+
+        const total = { delivered: 0, refused: 0, dead: 0 }
+        const unknown: Array<Row> = []
+        let tail = first
+        yield* pages.pipe(
+          Stream.mapEffect(({ answered, last, page, prepared, since }) =>
+            Effect.gen(function*() {
+              if (trouble !== undefined) return undefined
+              // Its time begins when the page before it was answered, which the log may have worked on until then.
+              const attempt = yield* Delivery.publish(prepared, since)
+              yield* Deferred.succeed(answered, undefined)
+              if (attempt.unknown.length > 0) trouble ??= attempt
+              const refused = yield* Delivery.refusals(
+                attempt.refused.map((refusal) => ({ ...refusal, attempts: 0 }))
+              )
+              return { page, last, attempt, refused }
+            }), { concurrency: 2 }),
+          Stream.runForEach((sent) => {
+            if (sent === undefined) return Effect.void
+            unknown.push(...sent.attempt.unknown)
+            tail = sent.page
+            const { dead, delivered, refused } = countOf(sent)
+            total.delivered += delivered
+            total.refused += refused
+            total.dead += dead
+            return settle(sent, unknown)
+          })
+        )
+        return { total, trouble, tail }
       })
 
-    /** Publishes the page after a position; nothing where there is none. */
-    const ahead = (after: number, limit: number) =>
-      Effect.gen(function*() {
-        const page = yield* repository.page(lease, { after, limit, maxBytes: config.pageBytes })
-        const last = page.rows.at(-1)
-        return last === undefined ? undefined : yield* send(page, last.position)
-      })
-
-    /** Writes down what became of a page. */
-    const settle = (sent: Unsettled) =>
+    /** Writes down what became of a page; `unknown` are all rows so far of whom nobody knows. */
+    const settle = (sent: Unsettled, unknown: ReadonlyArray<Row>) =>
       Effect.gen(function*() {
         const { attempt, last, page, refused } = sent
         const settled = [...attempt.delivered, ...refused]
         if (settled.length > 0) {
-          const advanced = yield* advance(last, page.isFull, attempt.unknown)
+          const advanced = yield* advance(last, page.isFull, unknown)
           yield* repository.settle(lease, {
             topic,
             delivered: attempt.delivered,

@@ -8,7 +8,7 @@ import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Envelope from "./Envelope.ts"
 import type { Lane } from "./Operation.ts"
-import { isFinal, messageOf, type Outcome, type Published, Publisher, type Reason } from "./Publisher.ts"
+import { isFinal, type Message, messageOf, type Outcome, type Published, Publisher, type Reason } from "./Publisher.ts"
 import { type Delivered, type Refusal, Repository, type Row } from "./Repository.ts"
 import * as RetryPolicy from "./RetryPolicy.ts"
 import { Signer } from "./Signer.ts"
@@ -30,6 +30,7 @@ export interface Attempt {
   readonly isSuspicious: boolean
 }
 
+/** A row, and what is sent of it. */
 interface Ready {
   readonly row: Row
   readonly encoded: Envelope.Encoded
@@ -37,7 +38,7 @@ interface Ready {
 
 type Unfit = Attempt["refused"][number]
 
-const prepare = (stream: string, lane: Lane, row: Row): Either.Either<Ready, Unfit> =>
+const readyOf = (stream: string, lane: Lane, row: Row): Either.Either<Ready, Unfit> =>
   row.lane === lane
     ? Either.mapBoth(Envelope.ofRow(stream, row), {
       onLeft: ({ error, reason }) => ({ row, reason, error }),
@@ -50,40 +51,46 @@ const silence = new PublisherError({
   problem: "the log did not answer within the publish deadline"
 })
 
-/**
- * Publishes the rows of a lane within the publish deadline. Never fails: whatever the log does is data.
- */
-export const attempt = (lane: Lane, page: ReadonlyArray<Row>): Effect.Effect<Attempt, never, Repository | Publisher> =>
+/** Rows that are ready to be published. */
+export interface Prepared {
+  readonly topic: string
+  readonly ready: ReadonlyArray<Ready>
+  readonly messages: ReadonlyArray<Message>
+  readonly unfit: ReadonlyArray<Unfit>
+}
+
+/** Makes the messages of a lane's rows, and sets apart those that cannot be one. */
+export const prepare = (lane: Lane, page: ReadonlyArray<Row>): Effect.Effect<Prepared, never, Repository> =>
   Effect.gen(function*() {
     const { stream } = yield* Repository
-    const publisher = yield* Publisher
     const signer = yield* Signer
     const topicOf = yield* Topics
-    const { publishDeadline } = yield* WorkerConfig
-    const topic = topicOf(lane)
-    const [unfit, ready] = Arr.partitionMap(page, (row) => prepare(stream, lane, row))
-    if (ready.length === 0) {
-      return {
-        topic,
-        delivered: [],
-        refused: unfit,
-        unknown: [],
-        checkpoint: undefined,
-        outage: undefined,
-        isSuspicious: false
-      }
-    }
+    const [unfit, ready] = Arr.partitionMap(page, (row) => readyOf(stream, lane, row))
     const signed = yield* signer.sign(ready.map(({ encoded }) => encoded))
     const messages = Arr.zipWith(
       ready,
       signed,
       ({ encoded }, bytes) => messageOf(stream, encoded, bytes, signer.contentType)
     )
-    const published = yield* Effect.either(Effect.timeoutTo(publisher.publish(topic, messages), {
-      duration: publishDeadline,
-      onSuccess: (published) => published,
-      onTimeout: (): Published => ({ outcomes: [], outage: silence, checkpoint: undefined })
-    }))
+    return { topic: topicOf(lane), ready, messages, unfit }
+  })
+
+/**
+ * Publishes what was prepared, within the publish deadline, which begins when `since` completes. Never fails: whatever the
+ * log does is data.
+ */
+export const publish = (
+  { messages, ready, topic, unfit }: Prepared,
+  since: Effect.Effect<void> = Effect.void
+): Effect.Effect<Attempt, never, Publisher> =>
+  Effect.gen(function*() {
+    const publisher = yield* Publisher
+    const { publishDeadline } = yield* WorkerConfig
+    const nothing: Published = { outcomes: [], outage: undefined, checkpoint: undefined }
+    const published = messages.length === 0 ? Either.right(nothing) : yield* Effect.either(Effect.raceFirst(
+      publisher.publish(topic, messages),
+      Effect.as(Effect.zipRight(since, Effect.sleep(publishDeadline)), { ...nothing, outage: silence })
+    ))
     if (Either.isLeft(published)) {
       return {
         topic,
@@ -121,6 +128,10 @@ export const attempt = (lane: Lane, page: ReadonlyArray<Row>): Effect.Effect<Att
     const isSuspicious = unknown.length > 0 && (outage === undefined || outage.reason === "lost")
     return { topic, delivered, refused, unknown, checkpoint, outage, isSuspicious }
   })
+
+/** Prepares and publishes the rows of a lane. */
+export const attempt = (lane: Lane, page: ReadonlyArray<Row>): Effect.Effect<Attempt, never, Repository | Publisher> =>
+  Effect.flatMap(prepare(lane, page), (prepared) => publish(prepared))
 
 /** Fails with what is wrong with the log, a silence included. */
 export const health = (lane: Lane): Effect.Effect<void, PublisherError, Publisher> =>

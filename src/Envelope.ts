@@ -14,6 +14,7 @@ import {
 import { InvalidOperation } from "./TrustlogError.ts"
 import * as json from "./internal/json.ts"
 import * as sha256 from "./internal/sha256.ts"
+import * as utf8 from "./internal/utf8.ts"
 
 /** The version of the form that is written here. */
 export const version = 1
@@ -116,10 +117,8 @@ const text = (
   member("traceparent", entry.traceparent) +
   `,"v":${version}}`
 
-const encoder = new TextEncoder()
-
 const encodeText = (entry: Recorded, line: string): Encoded => {
-  const bytes = encoder.encode(line)
+  const bytes = utf8.encode(line)
   return { id: entry.id, entry, bytes, contentHash: sha256.hexOfBytes(bytes) }
 }
 
@@ -169,7 +168,7 @@ export interface Envelope extends Recorded {
   readonly isDigest: boolean
 }
 
-const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value)
 
@@ -184,7 +183,7 @@ export const decode = (bytes: Uint8Array): Either.Either<Envelope, string> => {
   let value: unknown
   let line: string
   try {
-    line = utf8.decode(bytes)
+    line = decoder.decode(bytes)
     value = JSON.parse(line)
   } catch {
     return Either.left("is not JSON in UTF-8")
@@ -272,4 +271,4 @@ export const ofRow = (
  * 65,535 bytes, since every other field has a maximum.
  */
 export const digestForm = (envelope: Envelope): Uint8Array =>
-  encoder.encode(text(envelope.stream, { ...envelope, payload: null }, envelope.isStored, envelope.contentHash, true))
+  utf8.encode(text(envelope.stream, { ...envelope, payload: null }, envelope.isStored, envelope.contentHash, true))

@@ -2,7 +2,7 @@
  * The proof of a delivery: one receipt for every settled batch, chained within its lane. It names each record, the hash
  * of what was sent, and what the log calls it.
  */
-import { bytesToHex, hexToBytes } from "@noble/hashes/utils.js"
+import { bytesToHex } from "@noble/hashes/utils.js"
 import * as Either from "effect/Either"
 import * as merkle from "./internal/merkle.ts"
 import * as sha256 from "./internal/sha256.ts"
@@ -46,24 +46,47 @@ export const genesis = "0".repeat(64)
 // A leaf is: flags (1 byte, bit 0: the row carried its hash), id (16), content hash (32), the position's offset from the
 // receipt's first (LEB128), length of the message id (1), message id. About 60 bytes for a ledger, 66 for Pulsar.
 
-const encodeLeaf = (leaf: Leaf, firstPosition: number): Uint8Array => {
+/** A leaf without its offset and its message id, and the most bytes that an offset takes. */
+const fixedBytes = 50
+const longestOffset = 8
+
+const digitOf = (hex: string, at: number): number => {
+  const code = hex.charCodeAt(at)
+  if (code >= 48 && code <= 57) return code - 48
+  const lower = code | 32
+  if (lower >= 97 && lower <= 102) return lower - 87
+  throw new RangeError(`a leaf holds ids and hashes in hex, which ${hex} is not`)
+}
+
+/** Writes hex digits as bytes, leaving out the hyphens of a UUID, and returns where they end. */
+const writeHex = (hex: string, into: Uint8Array, start: number): number => {
+  let at = start
+  for (let i = 0; i < hex.length;) {
+    if (hex.charCodeAt(i) === 45) i++
+    else {
+      into[at++] = digitOf(hex, i) << 4 | digitOf(hex, i + 1)
+      i += 2
+    }
+  }
+  return at
+}
+
+/** Writes a leaf, and returns where it ends. */
+const writeLeaf = (leaf: Leaf, firstPosition: number, into: Uint8Array, start: number): number => {
   // A longer one would be written as another and found as tampering much later.
   if (leaf.messageId.length > 255) throw new RangeError("a message id holds at most 255 bytes")
-  const offset: Array<number> = []
+  into[start] = leaf.isHashed ? 1 : 0
+  let at = writeHex(leaf.contentHash, into, writeHex(leaf.id, into, start + 1))
+  if (at !== start + 49) throw new RangeError(`${leaf.id} and ${leaf.contentHash} are no id and no hash`)
   let rest = leaf.position - firstPosition
   while (rest >= 0x80) {
-    offset.push((rest % 0x80) | 0x80)
+    into[at++] = (rest % 0x80) | 0x80
     rest = Math.floor(rest / 0x80)
   }
-  offset.push(rest)
-  const bytes = new Uint8Array(50 + offset.length + leaf.messageId.length)
-  bytes[0] = leaf.isHashed ? 1 : 0
-  bytes.set(hexToBytes(leaf.id.replaceAll("-", "")), 1)
-  bytes.set(hexToBytes(leaf.contentHash), 17)
-  bytes.set(offset, 49)
-  bytes[49 + offset.length] = leaf.messageId.length
-  bytes.set(leaf.messageId, 50 + offset.length)
-  return bytes
+  into[at++] = rest
+  into[at++] = leaf.messageId.length
+  into.set(leaf.messageId, at)
+  return at + leaf.messageId.length
 }
 
 const uuidOf = (hex: string): string =>
@@ -75,19 +98,23 @@ export const seal = (
 ): Pick<Receipt, "firstPosition" | "lastPosition" | "count" | "root" | "leaves"> => {
   const leaves = [...delivered].sort((a, b) => a.position - b.position)
   const firstPosition = leaves[0]?.position ?? 0
-  const encoded = leaves.map((leaf) => encodeLeaf(leaf, firstPosition))
-  const blob = new Uint8Array(encoded.reduce((sum, bytes) => sum + bytes.length, 0))
+  // One allocation for all: there is a leaf for every record.
+  const blob = new Uint8Array(
+    leaves.reduce((sum, { messageId }) => sum + fixedBytes + longestOffset + messageId.length, 0)
+  )
+  const hashes: Array<Uint8Array> = []
   let at = 0
-  for (const bytes of encoded) {
-    blob.set(bytes, at)
-    at += bytes.length
+  for (const leaf of leaves) {
+    const end = writeLeaf(leaf, firstPosition, blob, at)
+    hashes.push(merkle.leafHash(blob.subarray(at, end)))
+    at = end
   }
   return {
     firstPosition,
     lastPosition: leaves.at(-1)?.position ?? 0,
     count: leaves.length,
-    root: bytesToHex(merkle.root(encoded.map(merkle.leafHash))),
-    leaves: blob
+    root: bytesToHex(merkle.root(hashes)),
+    leaves: blob.slice(0, at)
   }
 }
 

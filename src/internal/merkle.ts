@@ -3,14 +3,17 @@
  */
 import * as sha256 from "./sha256.ts"
 
+// There are as many hashes as entries, so their input is not allocated each time, unless it is large.
+const leaf = new Uint8Array(1024)
+
 /** The hash of an entry: SHA-256(0x00 || entry). */
 export const leafHash = (entry: Uint8Array): Uint8Array => {
-  const bytes = new Uint8Array(entry.length + 1)
+  const length = entry.length + 1
+  const bytes = length > leaf.length ? new Uint8Array(length) : leaf.subarray(0, length)
   bytes.set(entry, 1)
   return sha256.digest(bytes)
 }
 
-// There is a node for every entry, so their input is not allocated each time.
 const node = Uint8Array.of(1, ...new Uint8Array(64))
 
 /** The hash of two subtrees: SHA-256(0x01 || left || right). */

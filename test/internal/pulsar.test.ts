@@ -50,6 +50,40 @@ describe("message ids", () => {
     for (const text of ["", "(1,2)", "1,2,3,4", "(a,b,c,d)"]) assert.isUndefined(messageId.ofText(text))
   })
 
+  it("are packed from what the WebSocket interface gives as they are read and packed, whatever it is", () => {
+    const expected = (text: string) => {
+      const id = messageId.ofBase64(text)
+      return id === undefined || messageId.isDropped(id) ? undefined : messageId.pack(id)
+    }
+    const varint = FastCheck.oneof(
+      FastCheck.constantFrom([0], [127], [128, 1], [128, 0], Array.from({ length: 9 }, () => 255).concat(1), [255]),
+      FastCheck.bigInt({ min: -1n, max: (1n << 63n) - 1n }).map((entry) =>
+        Array.from(messageId.pack({ ledger: 0n, entry, partition: -1, batch: -1 }).subarray(3))
+      )
+    )
+    const field = FastCheck.tuple(FastCheck.integer({ min: 0, max: 255 }), varint).map((
+      [tag, value]
+    ) => [tag, ...value])
+    const ordered = FastCheck.array(varint, { maxLength: 7 }).map((values) =>
+      values.flatMap((value, i) => [(i + 1) << 3, ...value])
+    )
+    const bytes = FastCheck.oneof(
+      ordered,
+      FastCheck.tuple(ordered, FastCheck.array(field, { maxLength: 2 })).map((parts) => parts.flat(2)),
+      FastCheck.uint8Array({ maxLength: 12 }).map((bytes) => Array.from(bytes))
+    )
+    FastCheck.assert(
+      FastCheck.property(bytes, (bytes) => {
+        const text = Buffer.from(bytes).toString("base64")
+        assert.deepStrictEqual(messageId.packedOfBase64(text), expected(text))
+      }),
+      { numRuns: 5_000 }
+    )
+    for (const text of ["CBcQACAAMAA=", "CBcQABgBIAIwAA==", "", "!", "CBc="]) {
+      assert.deepStrictEqual(messageId.packedOfBase64(text), expected(text))
+    }
+  })
+
   it("of what a broker has dropped are told from those of what it holds", () => {
     const dropped = messageId.ofText("(-1,-1,-1,-1)")
     assert.isTrue(dropped !== undefined && messageId.isDropped(dropped))

@@ -2,8 +2,7 @@
  * Pulsar's names for what it holds: the first four fields of its protobuf message `MessageIdData`, which its clients read.
  * A fifth and more say how a message was read; with them two names of one message would differ.
  */
-import * as Either from "effect/Either"
-import * as Encoding from "effect/Encoding"
+import * as base64 from "../base64.ts"
 
 /** `partition` is -1 on a topic without partitions, `batch` is -1 for a message that was stored by itself. */
 export interface MessageId {
@@ -70,8 +69,51 @@ export const unpack = (bytes: Uint8Array): MessageId | undefined => {
 }
 
 /** From what the WebSocket interface gives. */
-export const ofBase64 = (text: string): MessageId | undefined =>
-  Either.match(Encoding.decodeBase64(text), { onLeft: () => undefined, onRight: unpack })
+export const ofBase64 = (text: string): MessageId | undefined => {
+  const bytes = base64.decode(text)
+  return bytes === undefined ? undefined : unpack(bytes)
+}
+
+/** Where the varint ends that begins at some place; `undefined` unless it is written at its shortest, in so many bytes at most. */
+const endOfShort = (bytes: Uint8Array, start: number, longest: number): number | undefined => {
+  for (let at = start; at < start + longest; at++) {
+    const byte = bytes[at]
+    if (byte === undefined) return undefined
+    if (byte < 128) return byte === 0 && at > start ? undefined : at + 1
+  }
+  return undefined
+}
+
+/** How much of some bytes is what `pack` makes of them; `undefined` where that takes reading them. */
+const packedPart = (bytes: Uint8Array): number | undefined => {
+  let packed = 0
+  let before = 0
+  for (let at = 0; at < bytes.length;) {
+    const tag = bytes[at] ?? 0
+    const field = tag >> 3
+    // The fields that count stand in order, ledger and entry always; seven bytes hold no negative number, four hold an index.
+    if ((tag & 0x87) !== 0 || field <= before || (before < 2 && field !== before + 1)) return undefined
+    const end = endOfShort(bytes, at + 1, field <= 2 ? 7 : 4)
+    if (end === undefined) return undefined
+    if (field <= 4) packed = end
+    before = field
+    at = end
+  }
+  return before < 2 ? undefined : packed
+}
+
+/**
+ * The same as reading what the WebSocket interface gives and packing it, and `undefined` for what was dropped; there is one
+ * for every record, and almost all are as `pack` writes them.
+ */
+export const packedOfBase64 = (text: string): Uint8Array | undefined => {
+  const bytes = base64.decode(text)
+  if (bytes === undefined) return undefined
+  const part = packedPart(bytes)
+  if (part !== undefined) return bytes.slice(0, part)
+  const id = unpack(bytes)
+  return id === undefined || isDropped(id) ? undefined : pack(id)
+}
 
 /** From what the native client prints: `(ledger,entry,partition,batch)`; of a message in chunks, its last one's. */
 export const ofText = (text: string): MessageId | undefined => {

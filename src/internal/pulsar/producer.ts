@@ -74,7 +74,10 @@ const frameOf = ({ bytes, key, properties }: Outgoing, context: number, maxBytes
   const head = `{"context":"${context}","key":${JSON.stringify(key)},"properties":${JSON.stringify(properties)},` +
     `"payload":"`
   const text = `${head}${base64.encode(bytes)}"}`
-  return encoder.encode(head).length - head.length + text.length > maxBytes ? undefined : text
+  // A character takes three bytes at most, so that few are measured.
+  const isFit = text.length + 2 * head.length <= maxBytes ||
+    text.length - head.length + encoder.encode(head).length <= maxBytes
+  return isFit ? text : undefined
 }
 
 interface Answer {
@@ -86,23 +89,18 @@ interface Answer {
 const readAnswer = (text: string): Answer | undefined => {
   const value = jsonObject.read(text)
   if (value === undefined) return undefined
-  const { context, errorMsg, messageId: id, result } = {
-    context: undefined,
-    errorMsg: "",
-    messageId: undefined,
-    result: undefined,
-    ...value
-  }
+  const result = "result" in value ? value.result : undefined
   if (typeof result !== "string") return undefined
-  const known = typeof context === "string" ? context : undefined
-  if (result !== "ok") return { context: known, ...verdictOf(result, String(errorMsg)) }
-  const named = typeof id === "string" ? messageId.ofBase64(id) : undefined
+  const context = "context" in value && typeof value.context === "string" ? value.context : undefined
+  if (result !== "ok") return { context, ...verdictOf(result, "errorMsg" in value ? String(value.errorMsg) : "") }
+  const id = "messageId" in value && typeof value.messageId === "string" ? value.messageId : ""
+  const named = messageId.packedOfBase64(id)
   return {
-    context: known,
+    context,
     outage: undefined,
-    outcome: named === undefined || messageId.isDropped(named)
+    outcome: named === undefined
       ? { _tag: "Unknown", error: `the broker's answer names no message that it stored: ${text.slice(0, 200)}` }
-      : { _tag: "Acknowledged", messageId: messageId.pack(named) }
+      : { _tag: "Acknowledged", messageId: named }
   }
 }
 
