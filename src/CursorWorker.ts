@@ -222,7 +222,7 @@ export const session = (
             const answered = yield* Deferred.make<void>()
             return Option.some([
               { page, last, prepared, since, answered },
-              { next: behind(page, last), since: Deferred.await(answered) }
+              { next: Effect.zipRight(since, behind(page, last)), since: Deferred.await(answered) }
             ])
           }))
 
