@@ -181,7 +181,7 @@ const settingsOf = (options: Options): Either.Either<ReadonlyArray<Settings>, Pu
     const all: Array<Settings> = []
     for (const topic of sources) {
       const letters = deadLetterTopic ?? `${topic}-${subscription}-DLQ`
-      yield* Either.mapLeft(Either.all([topics.parse(topic), topics.parse(letters)]), misconfigured)
+      yield* Either.all([topics.named(topic), topics.named(letters)])
       if (sources.has(letters)) {
         return yield* Either.left(
           misconfigured(`${letters} cannot be subscribed to, and be the dead-letter topic as well`)

@@ -4,17 +4,16 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { type Message, Publisher } from "../Publisher.ts"
 import type * as PulsarCluster from "../PulsarCluster.ts"
-import { PublisherError } from "../TrustlogError.ts"
+import type { PublisherError } from "../TrustlogError.ts"
 import type { WebSocketClient } from "../WebSocketClient.ts"
 import { admitted } from "../internal/pulsar/admission.ts"
-import * as producers from "../internal/pulsar/producer.ts"
+import type { Outgoing } from "../internal/pulsar/producer.ts"
+import * as producers from "../internal/pulsar/producers.ts"
 import * as properties from "../internal/pulsar/properties.ts"
-import * as topics from "../internal/pulsar/topic.ts"
 
 export interface Options extends PulsarCluster.Options {
   /**
@@ -44,25 +43,11 @@ export const make = (
 ): Effect.Effect<Publisher["Type"], PublisherError, WebSocketClient | Scope.Scope> =>
   Effect.gen(function*() {
     yield* admitted(options, ["ws:", "wss:"])
-    const context = yield* Effect.context<WebSocketClient | Scope.Scope>()
     const { batching = false, cloudEvents = false, maxFrameBytes = 1_048_576, window = 500 } = options
     const sendTimeout = Duration.decode(options.sendTimeout ?? "30 seconds")
-    const known = new Map<string, producers.Producer>()
+    const producerOf = yield* producers.make({ cluster: options, batching, window, maxFrameBytes, sendTimeout })
 
-    const producerOf = (topic: string): Effect.Effect<producers.Producer, PublisherError> =>
-      Effect.gen(function*() {
-        const found = known.get(topic)
-        if (found !== undefined) return found
-        const parsed = yield* Either.mapLeft(
-          topics.parse(topic),
-          (problem) => new PublisherError({ reason: "misconfigured", problem })
-        )
-        const made = yield* producers.make(parsed, { cluster: options, batching, window, maxFrameBytes, sendTimeout })
-        known.set(topic, made)
-        return made
-      }).pipe(Effect.provide(context))
-
-    const outgoing = (message: Message): producers.Outgoing => ({
+    const outgoing = (message: Message): Outgoing => ({
       key: message.id,
       bytes: message.bytes,
       properties: properties.of(message, cloudEvents)

@@ -4,12 +4,11 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as PulsarCluster from "../PulsarCluster.ts"
 import { Subscriber } from "../Subscriber.ts"
-import { PublisherError } from "../TrustlogError.ts"
+import type { PublisherError } from "../TrustlogError.ts"
 import { type Client, load, type Module } from "../internal/pulsar/nativeClient.ts"
 import * as nativeConnection from "../internal/pulsar/nativeConnection.ts"
 import * as nativeConsumer from "../internal/pulsar/nativeConsumer.ts"
@@ -41,13 +40,8 @@ const makeOver = (
     ({ send }) =>
       Subscriber.of({
         open: (subscription) =>
-          Effect.flatMap(
-            Either.mapLeft(
-              topics.parse(subscription.topic),
-              (problem) => new PublisherError({ reason: "misconfigured", problem })
-            ),
-            (topic) => nativeConsumer.open(connection, topic, subscription)
-          ),
+          Effect.flatMap(topics.named(subscription.topic), (topic) =>
+            nativeConsumer.open(connection, topic, subscription)),
         send
       })
   )

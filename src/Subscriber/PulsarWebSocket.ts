@@ -4,16 +4,15 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as PulsarCluster from "../PulsarCluster.ts"
 import { Subscriber } from "../Subscriber.ts"
-import { PublisherError } from "../TrustlogError.ts"
+import type { PublisherError } from "../TrustlogError.ts"
 import { WebSocketClient } from "../WebSocketClient.ts"
 import { admitted } from "../internal/pulsar/admission.ts"
 import * as consumers from "../internal/pulsar/consumer.ts"
-import * as producers from "../internal/pulsar/producer.ts"
+import * as producers from "../internal/pulsar/producers.ts"
 import * as topics from "../internal/pulsar/topic.ts"
 
 export interface Options extends PulsarCluster.Options {
@@ -26,9 +25,6 @@ export interface Options extends PulsarCluster.Options {
   readonly maxFrameBytes?: number | undefined
 }
 
-const parsed = (topic: string) =>
-  Either.mapLeft(topics.parse(topic), (problem) => new PublisherError({ reason: "misconfigured", problem }))
-
 /** A subscriber with a connection for each topic that is consumed, and for each that letters are sent to. */
 export const make = (
   options: Options
@@ -36,28 +32,18 @@ export const make = (
   Effect.gen(function*() {
     yield* admitted(options, ["ws:", "wss:"])
     const client = yield* WebSocketClient
-    const context = yield* Effect.context<WebSocketClient | Scope.Scope>()
     const { maxFrameBytes = 1_048_576, window = 100 } = options
-    const known = new Map<string, producers.Producer>()
-
-    const producerOf = (name: string): Effect.Effect<producers.Producer, PublisherError> =>
-      Effect.gen(function*() {
-        const found = known.get(name)
-        if (found !== undefined) return found
-        const made = yield* producers.make(yield* parsed(name), {
-          cluster: options,
-          batching: false,
-          window: 100,
-          maxFrameBytes,
-          sendTimeout: Duration.seconds(30)
-        })
-        known.set(name, made)
-        return made
-      }).pipe(Effect.provide(context))
+    const producerOf = yield* producers.make({
+      cluster: options,
+      batching: false,
+      window: 100,
+      maxFrameBytes,
+      sendTimeout: Duration.seconds(30)
+    })
 
     return Subscriber.of({
       open: (subscription) =>
-        Effect.flatMap(parsed(subscription.topic), (topic) =>
+        Effect.flatMap(topics.named(subscription.topic), (topic) =>
           Effect.provideService(
             consumers.open(topic, subscription, { cluster: options, window }),
             WebSocketClient,

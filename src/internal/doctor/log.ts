@@ -17,10 +17,9 @@ import * as PublisherUrl from "../../PublisherUrl.ts"
 import * as PulsarCluster from "../../PulsarCluster.ts"
 import * as TrustlogConfig from "../../TrustlogConfig.ts"
 import type { PublisherError } from "../../TrustlogError.ts"
+import { isLocal } from "../pulsar/serviceUrl.ts"
 import { type Finding, ofClock, ofExpiry, ok, problem, warning } from "./finding.ts"
 import * as peers from "./peer.ts"
-
-const isLocal = /\/\/(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:|\/|$)/i
 
 const readFile = (path: string) => Effect.flatMap(FileSystem.FileSystem, (fs) => Effect.either(fs.readFile(path)))
 
@@ -86,7 +85,7 @@ const trust = ({ serviceUrl, tls = {} }: PulsarCluster.Options): ReadonlyArray<F
       )]
       : []
   }
-  return isLocal.test(serviceUrl) ? [] : [warning(
+  return isLocal(serviceUrl) ? [] : [warning(
     "connection to the broker",
     "is not encrypted: anybody in between can read, withhold and acknowledge records; use wss:// or pulsar+ssl://"
   )]

@@ -4,6 +4,7 @@
  */
 import * as Either from "effect/Either"
 import * as Signature from "../../Signature.ts"
+import * as jsonObject from "../jsonObject.ts"
 import * as sha256 from "../sha256.ts"
 
 export interface Claim {
@@ -19,14 +20,7 @@ export const opened = (entry: Uint8Array): Signature.Opened =>
   Either.getOrElse(Signature.open(entry), () => ({ payload: entry, signatures: [] }))
 
 /** The JSON object that some bytes are. */
-export const parse = (bytes: Uint8Array): object | undefined => {
-  try {
-    const value: unknown = JSON.parse(Buffer.from(bytes).toString("utf8"))
-    return typeof value === "object" && value !== null ? value : undefined
-  } catch {
-    return undefined
-  }
-}
+export const parse = (bytes: Uint8Array): object | undefined => jsonObject.read(Buffer.from(bytes).toString("utf8"))
 
 /** A field of an object, by its own word. */
 export const member = (value: object | undefined, key: string): unknown =>

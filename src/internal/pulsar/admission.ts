@@ -4,6 +4,7 @@
 import * as Effect from "effect/Effect"
 import type * as PulsarCluster from "../../PulsarCluster.ts"
 import { PublisherError } from "../../TrustlogError.ts"
+import { isLocal } from "./serviceUrl.ts"
 
 const refuse = (problem: string) => Effect.fail(new PublisherError({ reason: "misconfigured", problem }))
 
@@ -35,7 +36,7 @@ export const admitted = (
           `certificates are configured, and ${plain}// does not use any: write ${secure}// in TRUSTLOG_PUBLISHER_URL`
         )
       }
-      if (token !== undefined && !/\/\/(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:|\/|$)/i.test(serviceUrl)) {
+      if (token !== undefined && !isLocal(serviceUrl)) {
         yield* Effect.logWarning(`the token is sent to ${serviceUrl} without encryption; ${secure}// hides it`)
       }
     }

@@ -13,6 +13,7 @@ import type { Consumer, Received, Subscription } from "../../Subscriber.ts"
 import { PublisherError } from "../../TrustlogError.ts"
 import type { WebSocketClient } from "../../WebSocketClient.ts"
 import * as base64 from "../base64.ts"
+import * as jsonObject from "../jsonObject.ts"
 import * as connections from "./connection.ts"
 import * as messageId from "./messageId.ts"
 import type { Topic } from "./topic.ts"
@@ -30,13 +31,8 @@ const isStrings = (value: unknown): value is Readonly<Record<string, string>> =>
   typeof value === "object" && value !== null && Object.values(value).every((member) => typeof member === "string")
 
 const readFrame = (text: string): Frame | undefined => {
-  let value: unknown
-  try {
-    value = JSON.parse(text)
-  } catch {
-    return undefined
-  }
-  if (typeof value !== "object" || value === null) return undefined
+  const value = jsonObject.read(text)
+  if (value === undefined) return undefined
   if ("endOfTopic" in value) return "answer"
   const { key, messageId: id, payload, properties, publishTime, redeliveryCount } = {
     key: undefined,

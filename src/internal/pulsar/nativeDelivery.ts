@@ -136,11 +136,7 @@ export const make = (
           )
       })
 
-    const topicOf = (name: string) =>
-      Either.mapBoth(topics.parse(name), {
-        onLeft: (problem) => new PublisherError({ reason: "misconfigured", problem }),
-        onRight: topics.format
-      })
+    const topicOf = (name: string) => Either.map(topics.named(name), topics.format)
 
     const send = (name: string, batch: ReadonlyArray<Outgoing>): Effect.Effect<Published, PublisherError> =>
       Effect.gen(function*() {

@@ -11,6 +11,7 @@ import type * as PulsarCluster from "../../PulsarCluster.ts"
 import { PublisherError } from "../../TrustlogError.ts"
 import type { WebSocketClient } from "../../WebSocketClient.ts"
 import * as base64 from "../base64.ts"
+import * as jsonObject from "../jsonObject.ts"
 import * as connections from "./connection.ts"
 import * as messageId from "./messageId.ts"
 import { verdictOf } from "./sendError.ts"
@@ -83,13 +84,8 @@ interface Answer {
 }
 
 const readAnswer = (text: string): Answer | undefined => {
-  let value: unknown
-  try {
-    value = JSON.parse(text)
-  } catch {
-    return undefined
-  }
-  if (typeof value !== "object" || value === null) return undefined
+  const value = jsonObject.read(text)
+  if (value === undefined) return undefined
   const { context, errorMsg, messageId: id, result } = {
     context: undefined,
     errorMsg: "",

@@ -3,18 +3,14 @@
  */
 import * as Either from "effect/Either"
 import * as Encoding from "effect/Encoding"
+import * as jsonObject from "../jsonObject.ts"
 
 /** When it expires, in milliseconds since 1970; `undefined` where it does not say, or is no JWT. */
 export const expiryOf = (token: string): number | undefined => {
   const claims = Encoding.decodeBase64UrlString(token.split(".")[1] ?? "")
   if (Either.isLeft(claims)) return undefined
-  let value: unknown
-  try {
-    value = JSON.parse(claims.right)
-  } catch {
-    return undefined
-  }
-  return typeof value === "object" && value !== null && "exp" in value && typeof value.exp === "number"
+  const value = jsonObject.read(claims.right)
+  return value !== undefined && "exp" in value && typeof value.exp === "number"
     ? value.exp * 1000
     : undefined
 }

@@ -2,6 +2,7 @@
  * Names of Pulsar's topics.
  */
 import * as Either from "effect/Either"
+import { PublisherError } from "../../TrustlogError.ts"
 
 /** A topic by the parts of its name. */
 export interface Topic {
@@ -21,6 +22,10 @@ export const parse = (text: string): Either.Either<Topic, string> => {
     ? refuse("has no full name")
     : Either.right({ tenant, namespace, name })
 }
+
+/** The topic that a configuration names. */
+export const named = (text: string): Either.Either<Topic, PublisherError> =>
+  Either.mapLeft(parse(text), (problem) => new PublisherError({ reason: "misconfigured", problem }))
 
 /** The name as a part of a path of Pulsar's HTTP and WebSocket interfaces. */
 export const path = ({ name, namespace, tenant }: Topic): string =>

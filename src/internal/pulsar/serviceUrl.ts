@@ -1,0 +1,8 @@
+/**
+ * What a service URL of Pulsar says.
+ */
+
+const local = /\/\/(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:|\/|$)/i
+
+/** Whether it leads nowhere but to this machine. */
+export const isLocal = (serviceUrl: string): boolean => local.test(serviceUrl)
