@@ -13,7 +13,9 @@ import lock from "../package-lock.json" with { type: "json" }
 import packageJson from "../package.json" with { type: "json" }
 
 const root = fileURLToPath(new URL("..", import.meta.url))
-const tools = fileURLToPath(new URL("packaging/node_modules/", import.meta.url))
+const tools = fileURLToPath(new URL("packaging/", import.meta.url))
+const compilers = path.join(tools, "node_modules")
+const runtimes = path.join(tools, "node_modules")
 
 /** What a program wrote to its standard output; fails with all that it wrote. */
 const run = (command: string, args: ReadonlyArray<string>, cwd: string): Promise<string> =>
@@ -95,23 +97,23 @@ const install = async () => {
   }
 }
 
-/** Why there are neither compilers nor runtimes; `undefined` where they are. */
-const missing =
-  ["bun", "deno", "node22", "node24", "typescript5", "typescript6"].every((name) =>
-      fs.existsSync(path.join(tools, name))
-    )
-    ? undefined :
-    await run("npm", ["ci"], path.dirname(tools)).then(() => undefined, String)
+const isThere = [
+  ...["typescript5", "typescript6"].map((name) => path.join(compilers, name)),
+  ...["bun", "deno", "node22", "node24"].map((name) => path.join(runtimes, name))
+].every((folder) => fs.existsSync(folder))
+
+/** Why there are no compilers and runtimes; `undefined` where they are. */
+const missing = isThere ? undefined : await run("npm", ["ci"], tools).then(() => undefined, String)
 if (missing !== undefined && process.env["CI"] === "true") throw new Error(missing)
 if (missing !== undefined) {
-  process.stderr.write(`SKIPPED: the test of the package needs \`npm ci\` in ${path.dirname(tools)}\n${missing}\n`)
+  process.stderr.write(`SKIPPED: the test of the package needs \`npm ci\` in ${tools}, which failed:\n${missing}\n`)
 }
 
 const compile = (version: number, args: ReadonlyArray<string>) =>
   run(process.execPath, [
     version === 7
       ? path.join(root, "node_modules/typescript/lib/tsc.js")
-      : path.join(tools, `typescript${version}/lib/tsc.js`),
+      : path.join(compilers, `typescript${version}/lib/tsc.js`),
     ...args
   ], app)
 
@@ -127,9 +129,8 @@ describe("the tarball", () => {
       "LICENSE",
       "README.md",
       "package.json",
-      ...["README.md", "mysql.sql", "postgresql.sql", "sqlite.sql", "test_data.sql", "test_data_mysql.sql"].map((
-        file
-      ) => `sql/${file}`),
+      ...["README.md", "mysql.sql", "postgresql.sql", "sqlite.sql", "test_data.sql", "test_data_mysql.sql"]
+        .map((file) => `sql/${file}`),
       ...sources.map((module) => `src/${module}.ts`),
       ...sources.flatMap((module) => ["js", "d.ts", "js.map", "d.ts.map"].map((ending) => `dist/${module}.${ending}`))
     ])
@@ -184,7 +185,7 @@ describe.skipIf(missing !== undefined)("the package, installed without scripts a
   }
 
   it("has types for Deno", async () => {
-    await run(path.join(tools, "deno/deno"), ["check", "program.ts", "modules.ts"], app)
+    await run(path.join(runtimes, "deno/deno"), ["check", "program.ts", "modules.ts"], app)
   })
 
   /** What the program says of itself on a runtime, after every module was imported there. */
@@ -201,15 +202,15 @@ describe.skipIf(missing !== undefined)("the package, installed without scripts a
   }
   const complete = { delivered: 1, verdict: "complete" }
 
-  const runtimes: ReadonlyArray<readonly [title: string, program: string, ...args: ReadonlyArray<string>]> = [
+  const programs: ReadonlyArray<readonly [title: string, program: string, ...args: ReadonlyArray<string>]> = [
     ["Node 22", "node22/bin/node"],
     ["Node 24", "node24/bin/node"],
     ["Bun", "bun/bin/bun.exe", "run"],
     ["Deno", "deno/deno", "run", "--allow-all"]
   ]
-  for (const [title, program, ...args] of runtimes) {
+  for (const [title, program, ...args] of programs) {
     it(`records, delivers and verifies on ${title}`, async () => {
-      assert.deepStrictEqual(await outcome(path.join(tools, program), args), complete)
+      assert.deepStrictEqual(await outcome(path.join(runtimes, program), args), complete)
     })
   }
 
