@@ -26,7 +26,7 @@ const envelopes = (count, payloadBytes) =>
       target: `invoice/${n}`,
       payload: { text: "x".repeat(payloadBytes) }
     }))
-    return Either.getOrThrow(Envelope.seal(stream, operation, Operation.timestampOf(0))).encoded
+    return Either.getOrThrow(Envelope.seal(stream, operation, Operation.timestampOf(0)))
   })
 
 const { privateKey, publicKey } = crypto.generateKeyPairSync("ed25519")

@@ -6,7 +6,8 @@ const checks = [
   ["Effect diagnostics", "effect-tsgo", "diagnostics", "--project", "tsconfig.json", "--strict"],
   ["lint", "oxlint", "--deny-warnings", "src", "test", "examples", "scripts"],
   ["format", "dprint", "check"],
-  ["generated code", "node", "scripts/codegen.mjs", "--check"]
+  ["generated code", "node", "scripts/codegen.mjs", "--check"],
+  ["provenance and licences", "node", "scripts/provenance.mjs"]
 ]
 
 const failed = checks.filter(([name, command, ...args]) => {

@@ -142,7 +142,7 @@ export const seal = (
   operation: Operation,
   now: Timestamp,
   options: { readonly isStored: boolean } = { isStored: true }
-): Either.Either<{ readonly entry: Recorded; readonly encoded: Encoded }, InvalidOperation> => {
+): Either.Either<Encoded, InvalidOperation> => {
   const entry = recorded(operation, now)
   const encoded = encodeText(entry, text(stream, entry, options.isStored, null, true))
   return encoded.bytes.length > maxEnvelopeBytes
@@ -154,7 +154,7 @@ export const seal = (
           "store it elsewhere and record its hash"
       })
     )
-    : Either.right({ entry, encoded })
+    : Either.right(encoded)
 }
 
 /** An envelope that was read: from a log, a ledger or a message. */

@@ -417,11 +417,6 @@ export const makeKey = (keyFile: string): Effect.Effect<boolean, LedgerError, Fi
     return Exit.isSuccess(stored)
   })
 
-/** Reads a signing key. Warns when others than its owner may read the file. */
-export const loadKey: (keyFile: string) => Effect.Effect<crypto.KeyObject, LedgerError, FileSystem.FileSystem> = (
-  keyFile
-) => Effect.map(keys.load(keyFile), (key) => key.privateKey)
-
 /** What is to be done with a batch. */
 interface Plan {
   readonly outcomes: ReadonlyArray<Outcome>

@@ -146,7 +146,7 @@ export const open = (bytes: Uint8Array): Either.Either<Opened, string> =>
     : Either.left("is neither an envelope nor a signed one")
 
 /** The keys that signatures are checked with, by their ids. */
-export type Keys = ReadonlyMap<string, CryptoKey>
+export type Keys = ReadonlyMap<string, ed25519.Key>
 
 /**
  * The keys whose signatures count. Where there are some, every envelope must carry a valid signature by one of them;
@@ -165,7 +165,7 @@ export interface PublicKey {
   /** The same as SubjectPublicKeyInfo in PEM. */
   readonly pem: string
   /** The same, to verify with. */
-  readonly key: CryptoKey
+  readonly key: ed25519.Key
 }
 
 /** Fails where the id of a key is in no accepted form. */

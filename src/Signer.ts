@@ -36,7 +36,7 @@ export const layerNone: Layer.Layer<never> = Layer.succeed(Signer, none)
 /** Which key signs. */
 export interface Options {
   /** An Ed25519 key: a PKCS #8 text in PEM, or a key of WebCrypto that may sign. */
-  readonly key: Redacted.Redacted<string> | CryptoKey
+  readonly key: Redacted.Redacted<string> | ed25519.Key
   /**
    * What signatures name the key by; by default `Signature.publicKey(key).id`. A key that does not let its public half
    * out needs one.
@@ -44,7 +44,7 @@ export interface Options {
   readonly id?: string | undefined
 }
 
-const signerOf = (key: CryptoKey, id: string): Service => {
+const signerOf = (key: ed25519.Key, id: string): Service => {
   const sign = async ({ bytes }: Encoded): Promise<Uint8Array> => {
     const signature = await crypto.subtle.sign(
       ed25519.algorithm,

@@ -105,21 +105,21 @@ export const append = (options: Options): Either.Either<Append, InvalidOperation
         if (restated !== first.row.content_hash) return yield* conflict(operation.id, "content")
         continue
       }
-      const { encoded, entry } = yield* Either.mapLeft(
+      const { bytes: { length }, contentHash, entry } = yield* Either.mapLeft(
         Envelope.seal(stream, operation, now),
         inBatch(operations.length, index)
       )
-      bytes += encoded.bytes.length
+      bytes += length
       entries.set(operation.id, {
         lane,
-        bytes: encoded.bytes.length,
+        bytes: length,
         isTimed: operation.occurredAt !== undefined,
         occurredAt: entry.occurredAt,
         row: rows.toRow(entry, {
           lane,
           strategy,
           payloadBytes: entry.payload === null ? 0 : encoder.encode(entry.payload).length,
-          contentHash: encoded.contentHash,
+          contentHash,
           isIdNew: false
         })
       })

@@ -105,7 +105,7 @@ export const make: Effect.Effect<Trustlog["Type"], never, Repository | Publisher
         Either.flatMap(laneFor(operation, name), (lane) =>
           Either.map(
             Envelope.seal(repository.stream, operation, now, { isStored: false }),
-            ({ encoded }) => ({ encoded, topic: topicOf(lane) })
+            (encoded) => ({ encoded, topic: topicOf(lane) })
           ))
       ))
       // Runs of one topic, so that what is sent stays in the caller's order.

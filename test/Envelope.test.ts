@@ -91,10 +91,10 @@ describe("encode", () => {
           stream,
           v: 1
         })
-        assert.strictEqual(lineOf(sealed.encoded.bytes), expected)
-        assert.strictEqual(sealed.encoded.contentHash, createHash("sha256").update(sealed.encoded.bytes).digest("hex"))
-        assert.deepStrictEqual(Envelope.encode(stream, sealed.entry, { isStored }), sealed.encoded)
-        if (isStored) assert.strictEqual(Envelope.contentHash(stream, sealed.entry), sealed.encoded.contentHash)
+        assert.strictEqual(lineOf(sealed.bytes), expected)
+        assert.strictEqual(sealed.contentHash, createHash("sha256").update(sealed.bytes).digest("hex"))
+        assert.deepStrictEqual(Envelope.encode(stream, sealed.entry, { isStored }), sealed)
+        if (isStored) assert.strictEqual(Envelope.contentHash(stream, sealed.entry), sealed.contentHash)
       }),
       { numRuns: 2000 }
     )
@@ -166,13 +166,13 @@ describe("encode", () => {
 describe("seal", () => {
   it("keeps an envelope of exactly 4 MiB and refuses one byte more", () => {
     const sealed = (length: number) => Envelope.seal(stream, operationOf({ ...full, payload: "é".repeat(length) }), now)
-    const rest = Either.getOrThrow(sealed(0)).encoded.bytes.length
+    const rest = Either.getOrThrow(sealed(0)).bytes.length
     const fitting = Math.floor((Operation.maxEnvelopeBytes - rest) / 2)
     const largest = Either.getOrThrow(sealed(fitting))
-    assert.isAtMost(Operation.maxEnvelopeBytes - largest.encoded.bytes.length, 1)
+    assert.isAtMost(Operation.maxEnvelopeBytes - largest.bytes.length, 1)
     const error = Either.getOrThrow(Either.flip(sealed(fitting + 1)))
     assert.deepStrictEqual([error.field, error.reason], ["payload", "tooLarge"])
-    assert.isTrue(Either.isRight(Envelope.decode(largest.encoded.bytes)))
+    assert.isTrue(Either.isRight(Envelope.decode(largest.bytes)))
     const larger = { ...largest.entry, actor: `${largest.entry.actor}++` }
     assert.isTrue(Either.isLeft(Envelope.decode(Envelope.encode(stream, larger).bytes)))
   })
@@ -182,10 +182,10 @@ describe("decode", () => {
   it("reads back what was encoded", () => {
     FastCheck.assert(
       FastCheck.property(operations, FastCheck.boolean(), (operation, isStored) => {
-        const { encoded, entry } = Either.getOrThrow(Envelope.seal(stream, operation, now, { isStored }))
+        const encoded = Either.getOrThrow(Envelope.seal(stream, operation, now, { isStored }))
         const envelope = Either.getOrThrow(Envelope.decode(encoded.bytes))
         assert.deepStrictEqual(envelope, {
-          ...entry,
+          ...encoded.entry,
           stream,
           isStored,
           contentHash: encoded.contentHash,
@@ -297,7 +297,7 @@ describe("digestForm", () => {
       payload: "x".repeat(100_000)
     })
     for (const name of [stream, longest]) {
-      const { encoded } = Either.getOrThrow(Envelope.seal(name, operation, now, { isStored: false }))
+      const encoded = Either.getOrThrow(Envelope.seal(name, operation, now, { isStored: false }))
       const digest = Envelope.digestForm(Either.getOrThrow(Envelope.decode(encoded.bytes)))
       assert.isAtMost(digest.length, 65_535)
       assert.isAbove(digest.length, 4 * 6 * Operation.maxTextLength)

@@ -207,7 +207,7 @@ describe("examples/operations.jsonl", () => {
         assert.isAbove(values.size, 1, field)
       }
       const sizes = operations.map((operation) =>
-        Either.getOrThrow(Envelope.seal("stream", operation, timestampOf(0))).encoded.bytes.length
+        Either.getOrThrow(Envelope.seal("stream", operation, timestampOf(0))).bytes.length
       )
       assert.strictEqual(sizes.filter((size) => size > 65_535).length, 1)
       assert.deepStrictEqual(operations.map(({ id }) => id), operations.map(({ id }) => id).sort())

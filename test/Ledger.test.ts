@@ -18,6 +18,7 @@ import packageJson from "../package.json" with { type: "json" }
 import * as Envelope from "../src/Envelope.ts"
 import * as Ledger from "../src/Ledger.ts"
 import { LedgerError } from "../src/TrustlogError.ts"
+import * as keys from "../src/internal/ledger/key.ts"
 import * as merkle from "../src/internal/merkle.ts"
 import * as tiles from "../src/internal/tiles.ts"
 import { version } from "../src/internal/version.ts"
@@ -234,8 +235,8 @@ describe("the key", () => {
     const keyFile = path.join(root, "trustlog.key")
     const made = await Promise.all(Array.from({ length: 8 }, () => run(Ledger.makeKey(keyFile))))
     assert.deepStrictEqual(made.filter(Boolean), [true])
-    const key = await run(Ledger.loadKey(keyFile))
-    assert.strictEqual(key.asymmetricKeyType, "ed25519")
+    const { privateKey } = await run(keys.load(keyFile))
+    assert.strictEqual(privateKey.asymmetricKeyType, "ed25519")
     assert.deepStrictEqual((await fs.readdir(root)).filter((name) => name.startsWith("trustlog.key.")), [])
   })
 })

@@ -798,7 +798,7 @@ const ledgerCases: ReadonlyArray<Case> = [
 ]
 
 const messageOf = (stream: string, given: Input, isStored = true): Message => {
-  const { encoded } = Either.getOrThrow(
+  const encoded = Either.getOrThrow(
     Either.flatMap(
       fromUnknown(given),
       (operation) => Envelope.seal(stream, operation, timestampOf(0), { isStored })

@@ -98,7 +98,7 @@ const seal = (world: World, messages: ReadonlyArray<Message>) =>
   })).pipe(Effect.provide(NodeContext.layer))
 
 const messageOf = (stream: string, given: Input): Message => {
-  const { encoded } = Either.getOrThrow(
+  const encoded = Either.getOrThrow(
     Either.flatMap(fromUnknown(given), (operation) => Envelope.seal(stream, operation, timestampOf(0)))
   )
   return messageFor(stream, encoded, encoded.bytes, Envelope.contentType)

@@ -2,6 +2,7 @@
  * Every example is a program that runs, by the package's own name, as a user's would.
  */
 import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
 import { transform } from "esbuild"
 import { execFile } from "node:child_process"
 import * as fs from "node:fs/promises"
@@ -9,12 +10,14 @@ import * as os from "node:os"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
+import * as SharedPulsar from "./servers/SharedPulsar.ts"
+import * as Topic from "./servers/Topic.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 const run = promisify(execFile)
 
 /** Runs an example in an empty folder and returns what it wrote, and which files it made. */
-const outcome = async (name: string) => {
+const outcome = async (name: string, env: Readonly<Record<string, string>> = {}) => {
   const cache = path.join(root, ".cache", "examples")
   await fs.mkdir(cache, { recursive: true })
   const { code } = await transform(await fs.readFile(path.join(root, "examples", name), "utf8"), {
@@ -25,7 +28,7 @@ const outcome = async (name: string) => {
   await fs.writeFile(program, code)
   const cwd = await fs.mkdtemp(path.join(os.tmpdir(), "trustlog-example-"))
   try {
-    const { stderr, stdout } = await run(process.execPath, [program], { cwd })
+    const { stderr, stdout } = await run(process.execPath, [program], { cwd, env: { ...process.env, ...env } })
     return { stdout, stderr, files: await fs.readdir(cwd) }
   } finally {
     await fs.rm(cwd, { recursive: true })
@@ -59,6 +62,20 @@ describe("the examples", () => {
   it("promise.ts records without Effect", async () => {
     const { stderr, stdout } = await outcome("promise.ts")
     assert.deepStrictEqual({ stderr, stdout }, { stderr: "", stdout: "appended\n" })
+  })
+
+  SharedPulsar.on((broker) => {
+    it.live("pulsar.ts delivers to a broker what was committed, and reads it back once", () =>
+      Effect.gen(function*() {
+        const topic = yield* Topic.make(broker)
+        const env = { PULSAR_URL: broker.wsUrl, PULSAR_TOPIC: topic }
+        const { stderr, stdout } = yield* Effect.promise(() => outcome("pulsar.ts", env))
+        assert.deepStrictEqual({ stderr, stdout }, {
+          stderr: "",
+          stdout: "alice invoice.approve invoice/1: 120 EUR\nalice invoice.approve invoice/2: 80 EUR\n"
+        })
+        assert.strictEqual((yield* Topic.messages(broker, topic)).length, 2)
+      }))
   })
 
   it("testing.ts tests with a mock, and with a log in memory", async () => {

@@ -15,7 +15,7 @@ export const idOf = (n: number): string => `00000000-0000-7000-8000-${n.toString
 /** The message of a number, always the same. */
 export const message = (n: number, options: { readonly payload?: unknown; readonly stream?: string } = {}): Message => {
   const of = options.stream ?? stream
-  const { encoded } = Either.getOrThrowWith(
+  const encoded = Either.getOrThrowWith(
     Either.flatMap(
       fromUnknown({
         id: idOf(n),

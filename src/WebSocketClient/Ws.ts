@@ -12,6 +12,7 @@ import type { Socket } from "node:net"
 import { type ClientOptions, WebSocket } from "ws"
 import type { Tls } from "../PulsarCluster.ts"
 import { type Connection, OpenError, WebSocketClient } from "../WebSocketClient.ts"
+import * as tlsFiles from "../internal/pulsar/tlsFiles.ts"
 
 /** A message of a broker is at most 5 MiB by default, and a third longer as text. */
 const maxMessageBytes = 64 * 1024 * 1024
@@ -19,26 +20,18 @@ const maxMessageBytes = 64 * 1024 * 1024
 /** So much of the body of a refusal is read. */
 const maxDetail = 4096
 
-const files: ReadonlyArray<readonly [keyof Tls, "ca" | "cert" | "key", setting: string]> = [
-  ["caFile", "ca", "TRUSTLOG_PULSAR_CA_FILE"],
-  ["certificateFile", "cert", "TRUSTLOG_PULSAR_CERT_FILE"],
-  ["keyFile", "key", "TRUSTLOG_PULSAR_KEY_FILE"]
-]
-
 /** The contents of the files that TLS needs. */
 const secured = (tls: Tls): Effect.Effect<ClientOptions, OpenError> =>
   Effect.map(
-    Effect.forEach(files, ([option, name, setting]) => {
-      const file = tls[option]
-      return typeof file !== "string" || file === "" ? Effect.succeed({}) : Effect.tryPromise({
-        try: async () => ({ [name]: await readFile(file) }),
+    Effect.forEach(tlsFiles.given(tls), ({ material, path, setting }) =>
+      Effect.tryPromise({
+        try: async () => ({ [material]: await readFile(path) }),
         catch: (cause) =>
           new OpenError({
             reason: "configuration",
-            detail: `${file} (${setting}) cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`
+            detail: `${path} (${setting}) cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`
           })
-      })
-    }),
+      })),
     (read) => Object.assign({ rejectUnauthorized: tls.allowInsecure !== true }, ...read)
   )
 

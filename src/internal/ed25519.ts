@@ -11,6 +11,17 @@ import * as sha256 from "./sha256.ts"
 
 type Bytes = Uint8Array<ArrayBuffer>
 
+/**
+ * WebCrypto's `CryptoKey`, as the types of the program say that it is: a browser's, Node's or an edge's. Not all of them know
+ * that name.
+ */
+export type Key = typeof globalThis extends { readonly CryptoKey: { readonly prototype: infer Known } } ? Known : {
+  readonly algorithm: { readonly name: string }
+  readonly extractable: boolean
+  readonly type: string
+  readonly usages: ReadonlyArray<string>
+}
+
 /** What WebCrypto calls the algorithm. */
 export const algorithm = "Ed25519"
 
@@ -86,7 +97,7 @@ const imported = (format: "pkcs8" | "spki" | "raw", der: Bytes, isExtractable: b
   })
 
 /** The public half of a key; `undefined` where the key does not let it out. */
-export const publicHalf = (key: CryptoKey): Effect.Effect<Bytes | undefined, KeyError> =>
+export const publicHalf = (key: Key): Effect.Effect<Bytes | undefined, KeyError> =>
   key.extractable
     ? Effect.tryPromise({
       try: async () => {
@@ -98,7 +109,7 @@ export const publicHalf = (key: CryptoKey): Effect.Effect<Bytes | undefined, Key
     })
     : Effect.succeed(undefined)
 
-const halfOf = (key: CryptoKey): Effect.Effect<Bytes, KeyError> =>
+const halfOf = (key: Key): Effect.Effect<Bytes, KeyError> =>
   Effect.flatMap(
     publicHalf(key),
     (half) => half?.length === publicKeyBytes ? Effect.succeed(half) : malformed("has no public half")
@@ -107,7 +118,7 @@ const halfOf = (key: CryptoKey): Effect.Effect<Bytes, KeyError> =>
 /** The private key in a text, and its public half. Nobody can take it out of WebCrypto again. */
 export const privateOfPem = (
   pem: string
-): Effect.Effect<{ readonly key: CryptoKey; readonly publicKey: Bytes }, KeyError> =>
+): Effect.Effect<{ readonly key: Key; readonly publicKey: Bytes }, KeyError> =>
   Effect.gen(function*() {
     const { der, format } = yield* ofPem(pem)
     if (format === "spki") {
@@ -128,7 +139,7 @@ export const publicOfPem = (pem: string): Effect.Effect<Bytes, KeyError> =>
   )
 
 /** A public key of 32 bytes, to verify with. */
-export const publicOfBytes = (publicKey: Uint8Array): Effect.Effect<CryptoKey, KeyError> =>
+export const publicOfBytes = (publicKey: Uint8Array): Effect.Effect<Key, KeyError> =>
   publicKey.length === publicKeyBytes
     ? imported("raw", new Uint8Array(publicKey), true)
     : malformed(`has ${publicKey.length} bytes; an Ed25519 public key has ${publicKeyBytes}`)

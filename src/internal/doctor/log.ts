@@ -18,40 +18,38 @@ import * as PulsarCluster from "../../PulsarCluster.ts"
 import * as TrustlogConfig from "../../TrustlogConfig.ts"
 import type { PublisherError } from "../../TrustlogError.ts"
 import { isLocal } from "../pulsar/serviceUrl.ts"
+import * as tlsFiles from "../pulsar/tlsFiles.ts"
 import { type Finding, ofClock, ofExpiry, ok, problem, warning } from "./finding.ts"
 import * as peers from "./peer.ts"
 
 const readFile = (path: string) => Effect.flatMap(FileSystem.FileSystem, (fs) => Effect.either(fs.readFile(path)))
 
+const subjects = { ca: "trusted certificates", cert: "client certificate", key: "client key" } as const
+
 /** The files of TLS, and what is wrong with them. */
 const files = (tls: PulsarCluster.Tls) =>
   Effect.gen(function*() {
     const findings: Array<Finding> = []
-    const material: { ca?: Buffer; cert?: Buffer; key?: Buffer } = {}
-    const named = [
-      ["ca", "trusted certificates", tls.caFile, "TRUSTLOG_PULSAR_CA_FILE"],
-      ["cert", "client certificate", tls.certificateFile, "TRUSTLOG_PULSAR_CERT_FILE"],
-      ["key", "client key", tls.keyFile, "TRUSTLOG_PULSAR_KEY_FILE"]
-    ] as const
-    for (const [name, subject, file, setting] of named) {
-      if (file === undefined || file === "") continue
-      const content = yield* readFile(file)
+    const read: { ca?: Buffer; cert?: Buffer; key?: Buffer } = {}
+    for (const { material, path, setting } of tlsFiles.given(tls)) {
+      const subject = subjects[material]
+      const content = yield* readFile(path)
       if (Either.isLeft(content)) {
-        findings.push(problem(subject, `${file} cannot be read: correct ${setting}, or who may read it`))
+        findings.push(problem(subject, `${path} cannot be read: correct ${setting}, or who may read it`))
         continue
       }
-      material[name] = Buffer.from(content.right)
-      if (name === "key") continue
+      read[material] = Buffer.from(content.right)
+      if (material === "key") continue
       const expiry = yield* Effect.either(
         Effect.try(() => Date.parse(new X509Certificate(Buffer.from(content.right)).validTo))
       )
       findings.push(
         Either.isLeft(expiry)
-          ? problem(subject, `${file} holds no certificate in PEM: correct ${setting}`)
-          : yield* ofExpiry(subject, expiry.right, 14, `renew ${file}`)
+          ? problem(subject, `${path} holds no certificate in PEM: correct ${setting}`)
+          : yield* ofExpiry(subject, expiry.right, 14, `renew ${path}`)
       )
     }
-    return { findings, material }
+    return { findings, material: read }
   })
 
 const token = (cluster: PulsarCluster.Options): Effect.Effect<ReadonlyArray<Finding>> => {

@@ -45,7 +45,8 @@ export interface ProducerOptions {
 }
 
 export interface ProducerMessage {
-  readonly data: Buffer
+  /** A Buffer: the client insists on one. Not named so, since these types are for programs without Node's, too. */
+  readonly data: Uint8Array
   readonly partitionKey: string
   readonly properties: Record<string, string>
 }
@@ -75,7 +76,7 @@ export interface ConsumerOptions {
 
 /** A message as a consumer gets it. */
 export interface Received {
-  getData(): Buffer
+  getData(): Uint8Array
   getProperties(): Record<string, string>
   getMessageId(): MessageId
   getPartitionKey(): string

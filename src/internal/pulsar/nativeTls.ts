@@ -7,12 +7,7 @@ import * as fs from "node:fs"
 import * as process from "node:process"
 import type { Tls } from "../../PulsarCluster.ts"
 import { PublisherError } from "../../TrustlogError.ts"
-
-const settings = {
-  caFile: "TRUSTLOG_PULSAR_CA_FILE",
-  certificateFile: "TRUSTLOG_PULSAR_CERT_FILE",
-  keyFile: "TRUSTLOG_PULSAR_KEY_FILE"
-} as const
+import { settings } from "./tlsFiles.ts"
 
 /**
  * Where systems keep the certificates that they trust, in one file. Left to itself the client trusts what it has in its

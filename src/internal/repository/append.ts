@@ -128,15 +128,15 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
     Either.all(entries.map((entry, index) =>
       Either.map(
         Envelope.seal(stream, entry.operation, timestampOf(millis)),
-        ({ encoded, entry: recorded }): Sealed => ({
+        ({ bytes, contentHash, entry: recorded }): Sealed => ({
           index,
           entry,
-          bytes: encoded.bytes.length,
+          bytes: bytes.length,
           row: rows.toRow(recorded, {
             lane: entry.lane,
             strategy: entry.strategy,
             payloadBytes: recorded.payload === null ? 0 : encoder.encode(recorded.payload).length,
-            contentHash: encoded.contentHash,
+            contentHash,
             isIdNew: entry.isIdNew === true
           })
         })
