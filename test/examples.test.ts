@@ -9,6 +9,7 @@ import * as os from "node:os"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
+import * as runtime from "./runtime.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 const run = promisify(execFile)
@@ -25,7 +26,7 @@ const outcome = async (name: string) => {
   await fs.writeFile(program, code)
   const cwd = await fs.mkdtemp(path.join(os.tmpdir(), "trustlog-example-"))
   try {
-    const { stderr, stdout } = await run(process.execPath, [program], { cwd })
+    const { stderr, stdout } = await run(...runtime.running(program), { cwd })
     return { stdout, stderr, files: await fs.readdir(cwd) }
   } finally {
     await fs.rm(cwd, { recursive: true })
