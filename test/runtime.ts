@@ -2,6 +2,8 @@
  * The runtime that the tests run on, and how it runs a program as a process of its own: what a test starts must run on the
  * runtime that is tested.
  */
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 
 /** By the name of its suite: `npm run test:<name>`, and `npm test` for `node20`. */
 export type Name = "node20" | "node22" | "node24" | "bun" | "deno"
@@ -28,3 +30,17 @@ export const running = (program: string, ...args: ReadonlyArray<string>): [comma
   process.execPath,
   [...words.slice(1), program, ...args]
 ]
+
+const collector = (): () => void => {
+  const bun: unknown = Reflect.get(globalThis, "Bun")
+  if (typeof bun === "object" && bun !== null && "gc" in bun && typeof bun.gc === "function")
+    return bun.gc.bind(bun, true)
+  setFlagsFromString("--expose-gc")
+  return runInNewContext("gc")
+}
+
+/** How many bytes of the heap are in use, once what nobody holds is gone. */
+export const heapUsed = (): number => {
+  collector()()
+  return process.memoryUsage().heapUsed
+}
