@@ -9,8 +9,9 @@ import { lines, makeSandbox, type Options } from "./sandbox.ts"
 /** Parts that not every command needs, by the package's own modules and by packages. */
 const parts: Record<string, RegExp> = {
   "command line": /^(cli\/Cli|@effect\/cli)$/,
-  SQLite: /^(Database\/Sqlite|internal\/dialects\/sqlite|internal\/drivers\/|libsql)/,
-  PostgreSQL: /^(Database\/PostgreSQL|Listener\/|internal\/dialects\/postgresql|@effect\/sql-pg$|pg$)/,
+  SQLite: /^(Database\/Sqlite|internal\/dialects\/sqlite|internal\/drivers\/(?!postgresql)|libsql)/,
+  PostgreSQL:
+    /^(Database\/PostgreSQL|internal\/drivers\/postgresql|Listener\/|internal\/dialects\/postgresql|@effect\/sql-pg$|pg$)/,
   MySQL: /^(Database\/MySQL|internal\/dialects\/mysql|@effect\/sql-mysql2$|mysql2$)/,
   ledger: /^(Ledger$|internal\/ledger\/|Publisher\/Ledger)/,
   memory: /^Publisher\/Memory/,
@@ -21,7 +22,7 @@ const parts: Record<string, RegExp> = {
   host: /^(Host\/|Monitor$)/,
   signatures: /^(Signer|Signature)$/,
   verify: /^(Verify$|internal\/verify\/(?!row$))/,
-  purge: /^(Purge|internal\/purge)$/,
+  purge: /^Purge$/,
   seal: /^(Seal|Subscriber)$/,
   doctor: /^(Doctor$|internal\/doctor\/)/,
   torture: /^(Torture$|internal\/torture\/)/,
