@@ -1,9 +1,34 @@
 import { defineConfig } from "vitest/config"
+import * as runtime from "./test/runtime.ts"
+
+/** What runs on Node 20 alone, and why. */
+const leftToNode20 = [
+  // Long, and about databases, brokers and processes that die, not about what a runtime does.
+  "test/faults/**",
+  "test/Torture.test.ts",
+  "test/Process.test.ts",
+  "test/PulsarProcess.test.ts",
+  "test/LedgerCrash.test.ts",
+  // The servers of the tests themselves.
+  "test/servers/**"
+]
+
+// They take hooks for modules, by which it sees what is loaded, and never call them: Bun 1.4.5, Deno 2.9.6.
+const withoutHooks = ["test/cli/modules.test.ts"]
+
+const excluded: Record<runtime.Name, ReadonlyArray<string>> = {
+  // What needs packages of test/runtimes.
+  node20: ["test/runtimes/**"],
+  node22: leftToNode20,
+  node24: leftToNode20,
+  bun: [...leftToNode20, ...withoutHooks],
+  deno: [...leftToNode20, ...withoutHooks]
+}
 
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
-    exclude: ["**/node_modules/**", "test/node24/**"],
+    exclude: ["**/node_modules/**", ...excluded[runtime.name]],
     globalSetup: ["test/build.ts", "test/servers/setup.ts"],
     testTimeout: 300_000,
     hookTimeout: 300_000

@@ -20,13 +20,10 @@ import type * as Ledger from "./Ledger.ts"
 import type * as Migrations from "./Migrations.ts"
 import { type Kind, kindOfLane, type Lane } from "./Operation.ts"
 import type { Publisher } from "./Publisher.ts"
-import * as MemoryPublisher from "./Publisher/Memory.ts"
 import * as PublisherUrl from "./PublisherUrl.ts"
-import * as PulsarCluster from "./PulsarCluster.ts"
+import type * as PulsarCluster from "./PulsarCluster.ts"
 import type { Repository } from "./Repository.ts"
-import * as Sql from "./Repository/Sql.ts"
-import * as Signature from "./Signature.ts"
-import * as Signer from "./Signer.ts"
+import type { Keys } from "./Signature.ts"
 import type { Subscriber } from "./Subscriber.ts"
 import { Topics } from "./Topics.ts"
 import { DatabaseError, type KeyError, type LedgerError, PublisherError } from "./TrustlogError.ts"
@@ -348,16 +345,21 @@ export const namingOf = ({ schema, tablePrefix }: Shape): Migrations.Options => 
 
 /** The repository in the configured database, whose tables `Migrations.run` has made. */
 export const layerRepository: Layer.Layer<Repository, DatabaseError, TrustlogConfig | SqlClient> = Layer
-  .unwrapEffect(Effect.map(TrustlogConfig, (config) => Sql.layer(namingOf(config))))
+  .unwrapEffect(Effect.gen(function*() {
+    const config = yield* TrustlogConfig
+    const Sql = yield* Effect.promise(() => import("./Repository/Sql.ts"))
+    return Sql.layer(namingOf(config))
+  }))
 
 /** How the configured cluster is reached. */
 export const clusterOf = (
   { serviceUrl }: PublisherUrl.PulsarUrl,
   { tls, token, tokenFile }: Pulsar
 ): Effect.Effect<PulsarCluster.Options, never, FileSystem.FileSystem> =>
-  tokenFile === undefined
-    ? Effect.succeed({ serviceUrl, tls, token: token && PulsarCluster.token(token) })
-    : Effect.map(PulsarCluster.tokenFile(tokenFile), (token) => ({ serviceUrl, tls, token }))
+  Effect.flatMap(Effect.promise(() => import("./PulsarCluster.ts")), (PulsarCluster) =>
+    tokenFile === undefined
+      ? Effect.succeed({ serviceUrl, tls, token: token && PulsarCluster.token(token) })
+      : Effect.map(PulsarCluster.tokenFile(tokenFile), (token) => ({ serviceUrl, tls, token })))
 
 const layerPulsar = (url: PublisherUrl.PulsarUrl, { pulsar, workers: { publishDeadline } }: Shape) =>
   Layer.unwrapEffect(Effect.gen(function*() {
@@ -378,6 +380,10 @@ const layerPulsar = (url: PublisherUrl.PulsarUrl, { pulsar, workers: { publishDe
     )
   }))
 
+const layerMemory = Layer.unwrapEffect(
+  Effect.map(Effect.promise(() => import("./Publisher/Memory.ts")), ({ layer }) => layer)
+)
+
 const layerLedger = (options: Ledger.Options) =>
   Layer.unwrapEffect(
     Effect.map(Effect.promise(() => import("./Publisher/Ledger.ts")), ({ layer }) => layer(options))
@@ -397,7 +403,7 @@ export const layerPublisher: Layer.Layer<
   const { publisher } = config
   switch (publisher._tag) {
     case "Memory":
-      return MemoryPublisher.layer
+      return layerMemory
     case "Ledger":
       return layerLedger({
         path: publisher.path,
@@ -452,22 +458,32 @@ const withKey = <A>(variable: string, file: string, use: (pem: string) => Effect
   Effect.mapError(Effect.flatMap(keyFiles.read(file), use), keyFiles.about(`${variable}: ${file}`))
 
 /** Signs with the configured key. */
-export const layerSigner: Layer.Layer<never, KeyError, TrustlogConfig | FileSystem.FileSystem> = Layer.effect(
-  Signer.Signer,
-  Effect.flatMap(TrustlogConfig, ({ signingKeyFile: file }) =>
-    file === undefined
-      ? Effect.succeed(Signer.none)
-      : withKey("TRUSTLOG_SIGNING_KEY_FILE", file, (pem) => Signer.makeEd25519({ key: Redacted.make(pem) })))
+export const layerSigner: Layer.Layer<never, KeyError, TrustlogConfig | FileSystem.FileSystem> = Layer.unwrapEffect(
+  Effect.map(Effect.promise(() => import("./Signer.ts")), (Signer) =>
+    Layer.effect(
+      Signer.Signer,
+      Effect.flatMap(TrustlogConfig, ({ signingKeyFile: file }) =>
+        file === undefined
+          ? Effect.succeed(Signer.none)
+          : withKey("TRUSTLOG_SIGNING_KEY_FILE", file, (pem) => Signer.makeEd25519({ key: Redacted.make(pem) })))
+    ))
 )
 
 /** Trusts the configured keys. */
-export const layerTrustedKeys: Layer.Layer<never, KeyError, TrustlogConfig | FileSystem.FileSystem> = Layer.effect(
-  Signature.TrustedKeys,
-  Effect.flatMap(TrustlogConfig, ({ trustedKeyFiles: files }) =>
-    files.length === 0
-      ? Effect.succeed<Signature.Keys>(new Map())
-      : Effect.flatMap(
-        Effect.forEach(files, (file) => withKey("TRUSTLOG_TRUSTED_KEY_FILES", file, (pem) => Signature.publicKey(pem))),
-        Signature.trust
+export const layerTrustedKeys: Layer.Layer<never, KeyError, TrustlogConfig | FileSystem.FileSystem> = Layer
+  .unwrapEffect(
+    Effect.map(Effect.promise(() => import("./Signature.ts")), (Signature) =>
+      Layer.effect(
+        Signature.TrustedKeys,
+        Effect.flatMap(TrustlogConfig, ({ trustedKeyFiles: files }) =>
+          files.length === 0
+            ? Effect.succeed<Keys>(new Map())
+            : Effect.flatMap(
+              Effect.forEach(
+                files,
+                (file) => withKey("TRUSTLOG_TRUSTED_KEY_FILES", file, (pem) => Signature.publicKey(pem))
+              ),
+              Signature.trust
+            ))
       ))
-)
+  )

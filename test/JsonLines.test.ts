@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url"
 import * as Envelope from "../src/Envelope.ts"
 import * as JsonLines from "../src/JsonLines.ts"
 import { maxEnvelopeBytes, Operation, timestampOf } from "../src/Operation.ts"
+import * as runtime from "./runtime.ts"
 
 const encoder = new TextEncoder()
 
@@ -191,7 +192,7 @@ describe("examples/operations.jsonl", () => {
   const file = readFileSync(pathOf("examples/operations.jsonl"))
 
   it("is what its script writes, byte for byte", () => {
-    const written = execFileSync(process.execPath, [pathOf("scripts/operations.mjs")], { maxBuffer: 10_000_000 })
+    const written = execFileSync(...runtime.running(pathOf("scripts/operations.mjs")), { maxBuffer: 10_000_000 })
     assert.isTrue(written.equals(file))
   })
 

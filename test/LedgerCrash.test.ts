@@ -22,6 +22,7 @@ import * as Ledger from "../src/Ledger.ts"
 import * as Faulty from "./FaultyFileSystem.ts"
 import { bundle } from "./Program.ts"
 import { idOf, messages } from "./messages.ts"
+import * as runtime from "./runtime.ts"
 
 let root = ""
 let program = ""
@@ -164,7 +165,7 @@ describe("a file operation of an append", () => {
 
 /** A process that appends, and what it has acknowledged so far. */
 const appender = (args: ReadonlyArray<string | number>) => {
-  const child = spawn(process.execPath, [program, ...args.map(String)], { stdio: ["ignore", "pipe", "pipe"] })
+  const child = spawn(...runtime.running(program, ...args.map(String)), { stdio: ["ignore", "pipe", "pipe"] })
   let output = ""
   let errors = ""
   let onOutput = () => {}

@@ -14,6 +14,7 @@ import * as Sqlite from "../src/Database/Sqlite.ts"
 import * as Migrations from "../src/Migrations.ts"
 import type { DatabaseError } from "../src/TrustlogError.ts"
 import { bundle } from "./Program.ts"
+import * as runtime from "./runtime.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 
@@ -185,7 +186,7 @@ describe("migrations", () => {
           const file = path.join(directory, `${round}.db`)
           const outputs = yield* Effect.forEach(
             [1, 2, 3, 4],
-            () => Effect.promise(() => promisify(execFile)(process.execPath, [program, file])),
+            () => Effect.promise(() => promisify(execFile)(...runtime.running(program, file))),
             { concurrency: "unbounded" }
           )
           const streams = outputs.map((output) => output.stdout)
@@ -201,7 +202,7 @@ describe("the generated module", () => {
 
   const codegen = (directory: string, ...args: ReadonlyArray<string>) =>
     new Promise<{ readonly code: number | null; readonly stderr: string }>((resolve) => {
-      const child = spawn(process.execPath, [path.join(directory, "scripts/codegen.mjs"), ...args])
+      const child = spawn(...runtime.running(path.join(directory, "scripts/codegen.mjs"), ...args))
       let stderr = ""
       child.stderr.on("data", (data) => stderr += data)
       child.on("close", (code) => resolve({ code, stderr }))

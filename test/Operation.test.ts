@@ -4,6 +4,7 @@ import * as FastCheck from "effect/FastCheck"
 import * as Schema from "effect/Schema"
 import * as Operation from "../src/Operation.ts"
 import * as json from "../src/internal/json.ts"
+import * as runtime from "./runtime.ts"
 
 const minimal = { actor: "ann", action: "login", target: "console" }
 
@@ -392,6 +393,9 @@ describe("clientIp and serverIp", () => {
     assert.deepStrictEqual(refused({ ...minimal, clientIp: text }).slice(0, 2), ["clientIp", "format"])
   })
 
+  /** Bun 1.4.5 takes no URL of `1:2:3:4::192.0.2.1`, though of three and five groups there; other runtimes do. */
+  const isRefusedByBun = (text: string) => runtime.name === "bun" && /^(\w+:){4}:[\d.]+$/.test(text)
+
   it("have the form of the URL standard, but for IPv4-mapped addresses", () => {
     const group = FastCheck.oneof(
       FastCheck.constant("0"),
@@ -400,6 +404,7 @@ describe("clientIp and serverIp", () => {
     const address = FastCheck.array(group, { minLength: 8, maxLength: 8 }).map((groups) => groups.join(":"))
     FastCheck.assert(
       FastCheck.property(FastCheck.oneof(address, FastCheck.ipV6()), (text) => {
+        FastCheck.pre(!isRefusedByBun(text))
         const expected = new URL(`http://[${text}]`).hostname.slice(1, -1)
         const actual = accepted({ ...minimal, clientIp: text }).clientIp ?? ""
         if (actual.startsWith("::ffff:") && actual.includes(".")) {

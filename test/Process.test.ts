@@ -17,6 +17,7 @@ import * as Sqlite from "../src/Database/Sqlite.ts"
 import { Repository } from "../src/Repository.ts"
 import * as Sql from "../src/Repository/Sql.ts"
 import { bundle } from "./Program.ts"
+import * as runtime from "./runtime.ts"
 
 const bin = fileURLToPath(new URL("../dist/cli/bin.js", import.meta.url))
 
@@ -37,7 +38,7 @@ class Place {
   readonly children = new Set<ChildProcess>()
 
   start(...args: ReadonlyArray<string>): ChildProcess {
-    return this.watch(spawn(process.execPath, [bin, ...args], {
+    return this.watch(spawn(...runtime.running(bin, ...args), {
       cwd: this.folder,
       env: { ...process.env, TRUSTLOG_LEASE: `${lease}ms` },
       stdio: ["ignore", "pipe", "pipe"]
@@ -251,7 +252,7 @@ describe("run", () => {
       const program = await bundle(fileURLToPath(new URL("./programs/slowWorker.ts", import.meta.url)))
       const database = path.join(place.folder, "trustlog.db")
       const start = (wait: string) =>
-        place.watch(spawn(process.execPath, [program, database, wait], { stdio: ["ignore", "pipe", "pipe"] }))
+        place.watch(spawn(...runtime.running(program, database, wait), { stdio: ["ignore", "pipe", "pipe"] }))
       const frozen = start("300")
       const said = lines(frozen)
       let logged = ""

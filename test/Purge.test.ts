@@ -23,6 +23,7 @@ import { LedgerError } from "../src/TrustlogError.ts"
 import * as Verify from "../src/Verify.ts"
 import * as WorkerConfig from "../src/WorkerConfig.ts"
 import { bundle } from "./Program.ts"
+import * as runtime from "./runtime.ts"
 import * as worlds from "./verified.ts"
 import { input, purge, sql, uuid, verify, type World } from "./verified.ts"
 import * as workers from "./workers.ts"
@@ -64,7 +65,7 @@ const started = (world: World) =>
   Effect.flatMap(program, (module) =>
     Effect.acquireRelease(
       Effect.sync(() =>
-        spawn(process.execPath, [module, world.database, world.ledger], { stdio: ["ignore", "pipe", "inherit"] })
+        spawn(...runtime.running(module, world.database, world.ledger), { stdio: ["ignore", "pipe", "inherit"] })
       ),
       (child) => Effect.sync(() => child.kill("SIGKILL"))
     ))

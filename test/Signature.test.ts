@@ -397,7 +397,10 @@ describe("trusted keys", () => {
   it.effect("are refused with what is wrong with them", () =>
     Effect.gen(function*() {
       const rsa = crypto.generateKeyPairSync("rsa", { modulusLength: 2048 })
-      const ed448 = crypto.generateKeyPairSync("ed448")
+      // Written out: not every runtime can make one.
+      const ed448 = "-----BEGIN PUBLIC KEY-----\n" +
+        "MEMwBQYDK2VxAzoAaMgOKqTOaSmKyTW+awT45s/IiC5WVExppAcTMPsKaTn8RCDQ\nTbX9Vx5IqtRwDVEi4NfitPHDPlyA\n" +
+        "-----END PUBLIC KEY-----\n"
       const spki = { format: "pem", type: "spki" } as const
       assert.match(yield* problem(), /^missing: there is no key to trust/)
       assert.match(yield* problem(""), /^malformed: is no key in PEM/)
@@ -406,7 +409,7 @@ describe("trusted keys", () => {
       assert.match(yield* problem(first.publicPem.replace("MCow", "MCox")), /^malformed: /)
       assert.match(yield* problem(first.publicPem + second.publicPem), /^malformed: holds 2 keys/)
       assert.match(yield* problem(rsa.publicKey.export(spki).toString()), /^algorithm: is no Ed25519 key/)
-      assert.match(yield* problem(ed448.publicKey.export(spki).toString()), /^algorithm: is no Ed25519 key/)
+      assert.match(yield* problem(ed448), /^algorithm: is no Ed25519 key/)
       assert.match(
         yield* problem(rsa.privateKey.export({ format: "pem", type: "pkcs1" }).toString()),
         /^malformed: is a RSA PRIVATE KEY/

@@ -26,6 +26,7 @@ import * as note from "../src/internal/note.ts"
 import * as purges from "../src/internal/purge.ts"
 import * as tiles from "../src/internal/tiles.ts"
 import { bundle } from "./Program.ts"
+import * as runtime from "./runtime.ts"
 import * as worlds from "./verified.ts"
 import { bustle, input, sql, uuid, verify, type World } from "./verified.ts"
 
@@ -1353,7 +1354,7 @@ layer(made, { excludeTestServices: true })("Verify", (it) => {
       const world = yield* settled
       const program = yield* Effect.promise(() => bundle(fileURLToPath(new URL("verifiedProgram.ts", import.meta.url))))
       const child = yield* Effect.acquireRelease(
-        Effect.sync(() => spawn(process.execPath, [program, world.directory], { stdio: "inherit" })),
+        Effect.sync(() => spawn(...runtime.running(program, world.directory), { stdio: "inherit" })),
         (child) => Effect.sync(() => child.kill("SIGKILL"))
       )
       const exit = Effect.async<number | null>((resume) =>

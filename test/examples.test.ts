@@ -10,6 +10,7 @@ import * as os from "node:os"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
+import * as runtime from "./runtime.ts"
 import * as SharedPulsar from "./servers/SharedPulsar.ts"
 import * as Topic from "./servers/Topic.ts"
 
@@ -28,7 +29,7 @@ const outcome = async (name: string, env: Readonly<Record<string, string>> = {})
   await fs.writeFile(program, code)
   const cwd = await fs.mkdtemp(path.join(os.tmpdir(), "trustlog-example-"))
   try {
-    const { stderr, stdout } = await run(process.execPath, [program], { cwd, env: { ...process.env, ...env } })
+    const { stderr, stdout } = await run(...runtime.running(program), { cwd, env: { ...process.env, ...env } })
     return { stdout, stderr, files: await fs.readdir(cwd) }
   } finally {
     await fs.rm(cwd, { recursive: true })

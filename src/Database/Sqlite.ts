@@ -25,7 +25,6 @@ import { DatabaseError } from "../TrustlogError.ts"
 import { classify, messageOf } from "../internal/dialects/sqliteErrors.ts"
 import { type Database, type Driver, isCommit } from "../internal/drivers/Driver.ts"
 import * as connection from "../internal/drivers/connection.ts"
-import * as libsql from "../internal/drivers/libsql.ts"
 import * as nodeSqlite from "../internal/drivers/nodeSqlite.ts"
 import * as transaction from "../internal/transaction.ts"
 import * as turn from "../internal/turn.ts"
@@ -202,7 +201,13 @@ const load = (name: "auto" | "node:sqlite" | "libsql"): Effect.Effect<Driver, Da
       })
     }
     return Effect.tryPromise({
-      try: () => import("libsql").then((module) => libsql.make(module.default)),
+      try: async () => {
+        const [{ default: library }, { make }] = await Promise.all([
+          import("libsql"),
+          import("../internal/drivers/libsql.ts")
+        ])
+        return make(library)
+      },
       catch: (cause) =>
         new DatabaseError({
           reason: "unavailable",

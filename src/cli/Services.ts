@@ -11,7 +11,7 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import * as CircuitBreaker from "../CircuitBreaker.ts"
+import type { CircuitBreakers } from "../CircuitBreaker.ts"
 import { Lane, OperationId } from "../Operation.ts"
 import { Publisher } from "../Publisher.ts"
 import type { Repository } from "../Repository.ts"
@@ -48,12 +48,16 @@ const publisher = Layer.unwrapEffect(
       ))
 )
 
+const breakers = Layer.unwrapEffect(
+  Effect.map(Effect.promise(() => import("../CircuitBreaker.ts")), ({ layer }) => layer)
+)
+
 /** Everything that delivers, but for the workers. */
 export const delivery: Layer.Layer<
-  Repository | Publisher | CircuitBreaker.CircuitBreakers,
+  Repository | Publisher | CircuitBreakers,
   DatabaseError | KeyError | LedgerError | PublisherError | UsageError,
   TrustlogConfig.TrustlogConfig | FileSystem.FileSystem | Path.Path
-> = Layer.mergeAll(repository, publisher, CircuitBreaker.layer).pipe(
+> = Layer.mergeAll(repository, publisher, breakers).pipe(
   Layer.provideMerge(
     Layer.mergeAll(TrustlogConfig.layerWorkers, TrustlogConfig.layerTopics, TrustlogConfig.layerSigner)
   )

@@ -1,29 +1,11 @@
 #!/usr/bin/env node
-import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
-import * as NodePath from "@effect/platform-node/NodePath"
-import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
-import * as NodeTerminal from "@effect/platform-node/NodeTerminal"
-import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
-import { main } from "./Cli.ts"
+/**
+ * Where the program begins. Scripts ask for the version to see whether it is there, and wait for nothing else to load.
+ */
+import { version } from "../internal/version.ts"
 
 // Whoever writes is told of a failure; without a listener it would end the process as well.
 for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {})
 
-main(process.argv).pipe(
-  Effect.map((code) => {
-    process.exitCode = code
-  }),
-  Effect.provide(Layer.mergeAll(NodeFileSystem.layer, NodePath.layer, NodeTerminal.layer)),
-  Effect.uninterruptible,
-  NodeRuntime.runMain({
-    disableErrorReporting: true,
-    disablePrettyLogger: true,
-    teardown: (_, exit) => {
-      const code = Number(process.exitCode ?? 0)
-      // The native client of Pulsar, with a token that is read anew, never lets the process end by itself.
-      setTimeout(() => process.exit(code), 2000).unref()
-      exit(code)
-    }
-  })
-)
+if (process.argv.slice(2).join(" ") === "--version") process.stdout.write(`${version}\n`)
+else (await import("./Program.ts")).run()

@@ -10,11 +10,10 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/TestClock"
-import { setFlagsFromString } from "node:v8"
-import { runInNewContext } from "node:vm"
 import { type Actor, describe as inWords, Next } from "../../src/Actor.ts"
 import { Host } from "../../src/Host.ts"
 import * as Local from "../../src/Host/Local.ts"
+import * as runtime from "../runtime.ts"
 import { suite } from "../suites/HostTest.ts"
 
 suite("fibres of this process", Local.layer)
@@ -200,12 +199,7 @@ describe("in real time", () => {
   it.scopedLive("a hundred thousand messages leave no memory behind, while a cycle hangs", () =>
     Effect.gen(function*() {
       const { send, status } = yield* start(() => Effect.never)
-      setFlagsFromString("--expose-gc")
-      const collect: unknown = runInNewContext("gc")
-      const used = Effect.sync(() => {
-        if (typeof collect === "function") collect()
-        return process.memoryUsage().heapUsed
-      })
+      const used = Effect.sync(runtime.heapUsed)
       yield* Effect.repeatN(send("Wake"), 999)
       const before = yield* used
       yield* Effect.repeatN(send("Wake"), 99_999)

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as runtime from "../runtime.ts"
 import { examples, lines, makeSandbox, startScript, uuid } from "./sandbox.ts"
 
 /** Refuses every record: the digest form of none is that small. */
@@ -409,7 +410,7 @@ describe("the command line", () => {
         TRUSTLOG_PUBLISHER_URL: `ledger:${cli.file("trustlog-ledger")}`
       }
       const start = Effect.scoped(Effect.flatMap(
-        cli.spawned(process.execPath, [startScript], { env }),
+        cli.spawned(...runtime.running(startScript), { env }),
         ({ ended }) => ended
       ))
       const { ledgerSize, operations } = yield* Effect.gen(function*() {

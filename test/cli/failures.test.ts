@@ -30,7 +30,7 @@ const mounted = (cli: Sandbox, script: string) =>
       "-rm",
       "sh",
       "-c",
-      `trustlog() { '${process.execPath}' '${cli.bin}' "$@"; echo "exit $?"; }\n${script}`
+      `trustlog() { ${cli.quoted} "$@"; echo "exit $?"; }\n${script}`
     ]),
     ({ ended }) => ended
   ))

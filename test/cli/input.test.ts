@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { spawn } from "node:child_process"
+import * as runtime from "../runtime.ts"
 import { lines, makeSandbox, uuid } from "./sandbox.ts"
 
 const operation = (n: number, more: string): string =>
@@ -93,7 +94,7 @@ describe("append, on bad input", () => {
       yield* cli.run(["init"])
       const child = yield* Effect.acquireRelease(
         Effect.sync(() =>
-          spawn(process.execPath, [cli.bin, "append"], { cwd: cli.directory, stdio: ["pipe", "pipe", "pipe"] })
+          spawn(...runtime.running(cli.bin, "append"), { cwd: cli.directory, stdio: ["pipe", "pipe", "pipe"] })
         ),
         (child) => Effect.sync(() => child.kill("SIGKILL"))
       )

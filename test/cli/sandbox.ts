@@ -10,6 +10,7 @@ import * as os from "node:os"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Sqlite from "../../src/Database/Sqlite.ts"
+import * as runtime from "../runtime.ts"
 
 const at = (relative: string) => fileURLToPath(new URL(relative, import.meta.url))
 
@@ -100,13 +101,15 @@ export const makeSandbox = Effect.gen(function*() {
       }
     )
 
-  const start = (args: ReadonlyArray<string>, options?: Options) => spawned(process.execPath, [bin, ...args], options)
+  const start = (args: ReadonlyArray<string>, options?: Options) => spawned(...runtime.running(bin, ...args), options)
 
   const run = (args: ReadonlyArray<string>, options?: Options) =>
     Effect.scoped(Effect.flatMap(start(args, options), ({ ended }) => ended))
 
   return {
     bin,
+    /** What a shell reads as `trustlog`. */
+    quoted: [...runtime.words, bin].map((word) => `'${word}'`).join(" "),
     directory,
     file,
     spawned,

@@ -78,15 +78,15 @@ describe("the command line, ended from outside", () => {
       yield* cli.run(["drain"], { env: { TRUSTLOG_PUBLISHER_URL: "ledger:trustlog-ledger?maxEntryBytes=10" } })
       const shell = (script: string) =>
         Effect.flatMap(
-          cli.spawned("bash", ["-c", script, process.execPath, cli.bin]),
+          cli.spawned("bash", ["-c", `trustlog() { ${cli.quoted} "$@"; }\n${script}`]),
           ({ ended }) => ended
         )
-      const closed = yield* shell(`"$0" "$1" dead-letters export - | head -1; exit "\${PIPESTATUS[0]}"`)
+      const closed = yield* shell(`trustlog dead-letters export - | head -1; exit "\${PIPESTATUS[0]}"`)
       assert.strictEqual(closed.code, 0)
       assert.lengthOf(closed.stdout.trimEnd().split("\n"), 1)
-      const help = yield* shell(`"$0" "$1" --help | true; exit "\${PIPESTATUS[0]}"`)
+      const help = yield* shell(`trustlog --help | true; exit "\${PIPESTATUS[0]}"`)
       assert.deepInclude(help, { code: 0, stderr: "" })
-      const full = yield* shell(`exec "$0" "$1" status > /dev/full`)
+      const full = yield* shell(`trustlog status > /dev/full`)
       assert.strictEqual(full.code, 3)
       assert.match(full.stderr, /^trustlog: standard output cannot be written: ENOSPC/)
     }))

@@ -8,6 +8,7 @@ import { once } from "node:events"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { bundle } from "../Program.ts"
+import * as runtime from "../runtime.ts"
 
 /** A process that says things line by line, and is told things the same way. */
 export interface Child {
@@ -41,7 +42,7 @@ export const start = (
     )
     const heard: Array<string> = []
     const child = yield* Effect.acquireRelease(
-      Effect.sync(() => spawn(process.execPath, [program, ...args], { stdio: ["pipe", "pipe", "inherit"] })),
+      Effect.sync(() => spawn(...runtime.running(program, ...args), { stdio: ["pipe", "pipe", "inherit"] })),
       (child) =>
         Effect.zipRight(
           Effect.sync(() => void child.kill("SIGKILL")),

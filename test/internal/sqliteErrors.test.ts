@@ -52,6 +52,12 @@ describe("a failure of SQLite is classified", () => {
     assert.strictEqual(classify(message("/a: 11\")/b: 13\n.db", 14)), "unavailable")
   })
 
+  it("by what Deno says when it cannot open a file", () => {
+    const message = "unable to open database file: /a/b.db"
+    assert.strictEqual(classify(Object.assign(new Error(message), { code: "ERR_SQLITE_ERROR" })), "unavailable")
+    assert.strictEqual(classify(numbered(1, message)), "unknown")
+  })
+
   it("as what it was classified before", () => {
     const error = new DatabaseError({ reason: "newer", problem: "" })
     assert.strictEqual(classify(new SqlError({ cause: error })), "newer")

@@ -21,6 +21,7 @@ import { fileURLToPath } from "node:url"
 import * as Sqlite from "../../src/Database/Sqlite.ts"
 import { DatabaseError } from "../../src/TrustlogError.ts"
 import { bundle } from "../Program.ts"
+import * as runtime from "../runtime.ts"
 
 const folder = Effect.acquireRelease(
   Effect.sync(() => fs.mkdtempSync(path.join(os.tmpdir(), "trustlog-sqlite-"))),
@@ -486,7 +487,7 @@ export const suite = (driver: "node:sqlite" | "libsql") =>
         Effect.acquireRelease(
           Effect.sync(() => {
             const limit = options.limit === undefined ? "" : `ulimit -f ${options.limit}; `
-            const child = spawn("sh", ["-c", `${limit}exec "$0" "$@"`, process.execPath, program, verb, driver, file], {
+            const child = spawn("sh", ["-c", `${limit}exec "$0" "$@"`, ...runtime.words, program, verb, driver, file], {
               stdio: ["ignore", "pipe", "inherit"],
               ...(options.uid !== undefined && { uid: options.uid, gid: options.uid })
             })

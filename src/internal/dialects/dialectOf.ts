@@ -1,21 +1,18 @@
 /**
- * The dialect of a client.
+ * The dialect of a client. Those of other databases are not loaded.
  */
 import type { SqlClient } from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
 import { DatabaseError } from "../../TrustlogError.ts"
 import type { Dialect } from "./Dialect.ts"
-import * as mysql from "./mysql.ts"
-import * as postgresql from "./postgresql.ts"
-import * as sqlite from "./sqlite.ts"
 
 /** Fails on a database that is not supported. */
 export const dialectOf = (client: SqlClient): Effect.Effect<Dialect, DatabaseError> => {
   const sql = client.withoutTransforms()
   return sql.onDialectOrElse({
-    sqlite: () => Effect.succeed(sqlite.make(sql)),
-    pg: () => Effect.succeed(postgresql.make(sql)),
-    mysql: () => Effect.succeed(mysql.make(sql)),
+    sqlite: () => Effect.promise(async () => (await import("./sqlite.ts")).make(sql)),
+    pg: () => Effect.promise(async () => (await import("./postgresql.ts")).make(sql)),
+    mysql: () => Effect.promise(async () => (await import("./mysql.ts")).make(sql)),
     orElse: () =>
       new DatabaseError({
         reason: "foreign",

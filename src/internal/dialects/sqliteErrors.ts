@@ -55,9 +55,11 @@ const codeOf = (cause: unknown): string | number | undefined => {
     const value = field(cause, name)
     if (typeof value === "number" || (typeof value === "string" && value.startsWith("SQLITE_"))) return value
   }
-  // libsql, when it cannot open a file.
-  const opening = /^ConnectionFailed\(.*: (\d+)"\)$/s.exec(messageOf(cause))
-  return opening === null ? undefined : Number(opening[1])
+  // When a file cannot be opened, libsql has the code in its words, and Deno has none.
+  const message = messageOf(cause)
+  const opening = /^ConnectionFailed\(.*: (\d+)"\)$/s.exec(message)
+  if (opening !== null) return Number(opening[1])
+  return message.startsWith("unable to open database file: ") ? 14 : undefined
 }
 
 /** What a driver said, in words. */

@@ -1,3 +1,0 @@
-import { suite } from "../suites/SqliteTest.ts"
-
-suite("node:sqlite")
