@@ -35,8 +35,13 @@ export const Next = Data.taggedEnum<Next>()
 export interface Actor<E, R> {
   /** Its name in status, logs and metrics: `cursor/operation`, `retry`, `lanes`. */
   readonly identity: string
-  /** One finite piece of work. A failure or a defect is logged and backs off; only `Next.Stop` ends the actor. */
+  /** One finite piece of work. A failure or a defect is logged and backs off; `Next.Stop` ends the actor. */
   readonly cycle: Effect.Effect<Next, E, R>
+  /**
+   * So many failures in a row (one at least) end the actor as well: it is `stopped`, with what the last one said, for whoever
+   * has started it to see and to begin anew. Without it, the actor goes on for ever, backing off to 30 seconds.
+   */
+  readonly maxFailures?: number | undefined
   /** How long an idle actor waits when nothing wakes it; 10 seconds by default. */
   readonly pollInterval?: Duration.DurationInput | undefined
 }
@@ -73,10 +78,12 @@ export interface Status {
   readonly since: number
 }
 
+const counted = (failuresInRow: number): string =>
+  `${failuresInRow} ${failuresInRow === 1 ? "failure" : "failures in a row"}`
+
 /** One line for people. */
 export const describe = (status: Status): string => {
-  const failures = `${status.failuresInRow} ${status.failuresInRow === 1 ? "failure" : "failures in a row"}`
-  const failing = status.failuresInRow === 0 ? "" : ` after ${failures}: ${status.lastError}`
+  const failing = status.failuresInRow === 0 ? "" : ` after ${counted(status.failuresInRow)}: ${status.lastError}`
   return `${status.identity}: ${status.state === "backingOff" ? "backing off" : status.state}${failing}`
 }
 
@@ -84,6 +91,7 @@ export const describe = (status: Status): string => {
 export interface State {
   readonly identity: string
   readonly pollInterval: number
+  readonly maxFailures: number
   readonly isRunning: boolean
   readonly isPaused: boolean
   readonly isStopped: boolean
@@ -134,6 +142,7 @@ const change = (state: State, now: number, changes: Partial<State>): State => {
 export const initial = <E, R>(actor: Actor<E, R>, now: number): State => ({
   identity: actor.identity,
   pollInterval: Math.max(shortest, Duration.toMillis(actor.pollInterval ?? "10 seconds")),
+  maxFailures: actor.maxFailures ?? Infinity,
   isRunning: false,
   isPaused: false,
   isStopped: false,
@@ -223,6 +232,7 @@ export const failed = (state: State, error: string, now: number): State => {
     cycles: state.cycles + 1,
     failuresInRow,
     lastError: error,
+    isStopped: state.isStopped || failuresInRow >= state.maxFailures,
     drain: state.drain === "covered" ? "none" : state.drain,
     wait: { state: "backingOff", from: now, until: now + backOff(failuresInRow) }
   })
@@ -261,7 +271,7 @@ const textOf = (cause: Cause.Cause<unknown>): string =>
 
 /**
  * Runs one cycle under supervision, and keeps the state. Never fails: a cycle that fails, dies, or is interrupted by
- * something else is logged, counted and backed off.
+ * something else is logged, counted and backed off, or ends the actor if it was its last.
  */
 export const run = <E, R>(actor: Actor<E, R>, update: Update): Effect.Effect<void, never, R> =>
   Effect.gen(function*() {
@@ -282,13 +292,14 @@ export const run = <E, R>(actor: Actor<E, R>, update: Update): Effect.Effect<voi
               Effect.sync(() => textOf(cause)),
               () => Effect.succeed("an error that cannot be shown")
             )
-            const { failuresInRow } = yield* update((state, now) => failed(state, error, now))
+            const { failuresInRow, isStopped } = yield* update((state, now) => failed(state, error, now))
             yield* Metric.increment(Metric.tagged(TrustlogMetrics.actorRestarts, "actor", actor.identity))
-            yield* Effect.logWarning(
-              `cycle failed; backing off for ${backOff(failuresInRow)} ms after ${failuresInRow} ` +
-                `${failuresInRow === 1 ? "failure" : "failures in a row"}: ${error}`,
-              cause
-            )
+            yield* isStopped
+              ? Effect.logError(`cycle failed; ended after ${counted(failuresInRow)}: ${error}`, cause)
+              : Effect.logWarning(
+                `cycle failed; backing off for ${backOff(failuresInRow)} ms after ${counted(failuresInRow)}: ${error}`,
+                cause
+              )
           })
       }),
       // All that is left is logging, and a logger may throw.

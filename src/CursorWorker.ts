@@ -301,7 +301,13 @@ export const session = (
     }
   })
 
-/** A lane's worker as an actor. It ends when the lane is lost. */
+/**
+ * So many failures in a row, in six minutes, are not cured by waiting: what is kept between cycles, or this process, may be
+ * at fault.
+ */
+const maxFailures = 20
+
+/** A lane's worker as an actor. It ends when the lane is lost, and when it fails for too long: then it is begun anew. */
 const actor = ({ lease, lost }: LaneLease.Held) =>
   Effect.gen(function*() {
     const { scanInterval } = yield* WorkerConfig
@@ -309,6 +315,7 @@ const actor = ({ lease, lost }: LaneLease.Held) =>
     return {
       identity: `cursor/${lease.lane}`,
       pollInterval: scanInterval,
+      maxFailures,
       cycle: cycle.pipe(
         Effect.map((progress) => progress.next),
         Effect.catchTag("LeaseLost", (error) => Effect.as(Effect.logWarning(error.message), Next.Stop())),

@@ -24,14 +24,18 @@ interface Owned {
   readonly keptUntil: number
 }
 
+/** For so long others may try a lane that failed here, if there are any. */
+const othersTurn = Duration.minutes(5)
+
 const close = (scope: Scope.CloseableScope) => Scope.close(scope, Exit.void)
 
 /**
  * Registers as a member and looks for lanes every `WorkerConfig.laneScan`: it takes those that nobody holds, up to its
  * share (lanes / members, rounded up), and gives surplus back. A member that has died counts until its registration has
  * lapsed, and one that dies again and again counts many times over: so a lane that those whose turn it is leave lying is
- * taken beyond the share, and kept for as long as a registration lasts. Each lane that it holds is an actor, made by `begin`. When
- * the scope closes, the lanes are drained for as long as `WorkerConfig.shutdown` says, and given back.
+ * taken beyond the share, and kept for as long as a registration lasts. Each lane that it holds is an actor, made by `begin`.
+ * One that ends is begun anew, with nothing kept of it, by whoever takes its lane next: if it ended by its failures and there are other
+ * members, by one of them. When the scope closes, the lanes are drained for as long as `WorkerConfig.shutdown` says, and given back.
  */
 export const layer = <E, R, R2>(
   begin: (held: LaneLease.Held) => Effect.Effect<Actor<E, R>, never, R2>
@@ -46,6 +50,8 @@ export const layer = <E, R, R2>(
     let known = new Set<Lane>()
     /** Those that were free and others' turn. */
     let leftLying = new Set<Lane>()
+    /** Those whose actor failed too often here, and until when they are others' to take. */
+    const othersUntil = new Map<Lane, number>()
 
     const take = (lane: Lane, keptUntil: number) =>
       Effect.uninterruptible(Effect.gen(function*() {
@@ -63,16 +69,20 @@ export const layer = <E, R, R2>(
 
     const keepShare = Effect.gen(function*() {
       const members = yield* repository.register(member, config.lease)
+      const now = yield* monotonic.now
       for (const [lane, owned] of lanes) {
-        if ((yield* owned.ref.status).state === "stopped") yield* giveBack(lane, owned)
+        const { failuresInRow, state } = yield* owned.ref.status
+        if (state !== "stopped") continue
+        if (failuresInRow > 0) othersUntil.set(lane, now + Duration.toMillis(othersTurn))
+        yield* giveBack(lane, owned)
       }
+      for (const [lane, until] of othersUntil) if (until <= now || members === 1) othersUntil.delete(lane)
       const found = yield* repository.lanes
       known = new Set(found.map(({ lane }) => lane))
       const share = Math.ceil(found.length / members)
-      const now = yield* monotonic.now
       const surplus = Array.from(lanes).filter(([, { keptUntil }]) => keptUntil <= now).slice(share)
       for (const [lane, owned] of surplus) yield* giveBack(lane, owned)
-      const free = found.flatMap(({ lane, owner }) => owner === null ? [lane] : [])
+      const free = found.flatMap(({ lane, owner }) => owner === null && !othersUntil.has(lane) ? [lane] : [])
       const seenBefore = leftLying
       leftLying = new Set()
       for (const lane of free) {

@@ -12,7 +12,7 @@ import type { Lane, Operation, OperationId } from "./Operation.ts"
 import type { Published, Reason } from "./Publisher.ts"
 import type { Receipt } from "./Receipt.ts"
 import type * as Strategy from "./Strategy.ts"
-import type { DatabaseError, InvalidOperation, LeaseLost, OperationConflict } from "./TrustlogError.ts"
+import type { DatabaseError, InvalidOperation, LeaseLost, OperationConflict, UnknownLane } from "./TrustlogError.ts"
 
 /** An operation on its way into the database. */
 export interface Entry {
@@ -225,8 +225,10 @@ export interface Stats {
   readonly purged: number
   /** The worst of the lanes. */
   readonly breaker: Breaker
-  /** Whether any lane is paused. */
+  /** Whether any lane is paused, or those that are new begin so. */
   readonly paused: boolean
+  /** Whether lanes that come to be begin paused: all were paused, and not all resumed since. */
+  readonly newLanesPaused: boolean
   /** On PostgreSQL, what holds back the removal of dead rows, if anything does; elsewhere `null`. */
   readonly horizon: Horizon | null
   readonly lanes: ReadonlyArray<LaneStats>
@@ -346,8 +348,15 @@ export class Repository extends Context.Tag("effect-trustlog/Repository")<Reposi
   readonly settle: (lease: Lease, settlement: Settlement) => Effect.Effect<void, LeaseLost | DatabaseError>
   /** Writes the breaker's state to the lane's row. */
   readonly setBreaker: (lease: Lease, breaker: Breaker) => Effect.Effect<void, LeaseLost | DatabaseError>
-  /** Pauses or resumes lanes (all, or one), from any process. Returns how many lanes were changed. */
-  readonly setPaused: (paused: boolean, lane?: Lane | undefined) => Effect.Effect<number, DatabaseError>
+  /**
+   * Pauses or resumes one lane, or all, and then those that come to be later as well; from any process, and until it is
+   * changed again. Whoever delivers a lane that was resumed is told, as by `wake`. Returns how many lanes that have a row were
+   * changed.
+   */
+  readonly setPaused: (
+    paused: boolean,
+    lane?: Lane | undefined
+  ) => Effect.Effect<number, UnknownLane | DatabaseError>
 
   /**
    * Claims due retries of one lane, the one whose turn is next; `undefined` when none is due. Lanes that are paused or

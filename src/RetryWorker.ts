@@ -21,6 +21,15 @@ import * as TrustlogMetrics from "./TrustlogMetrics.ts"
 import { WorkerConfig } from "./WorkerConfig.ts"
 import * as monotonic from "./internal/monotonic.ts"
 
+/**
+ * What has been due for longer, in milliseconds, and cannot be claimed all the same, is held: its lane is paused, or its log
+ * out. What has become due after the claim is not.
+ */
+const overdue = -100
+
+/** How often is looked whether what is held may go on. */
+const heldPoll = Duration.seconds(1)
+
 /** Retries, one claim a cycle. */
 export interface Session {
   readonly cycle: Effect.Effect<Progress, DatabaseError>
@@ -131,7 +140,9 @@ export const session: Effect.Effect<Session, never, Repository | Publisher | Cir
       })
       if (claim === undefined) {
         const due = yield* repository.nextRetryIn
-        const next = Next.Idle(due === undefined ? {} : { atMost: Duration.millis(Math.max(0, due)) })
+        const next = Next.Idle(
+          due === undefined ? {} : { atMost: due <= overdue ? heldPoll : Duration.millis(Math.max(0, due)) }
+        )
         return { next, delivered: 0, refused: 0, dead: 0, outage: undefined }
       }
       yield* renewal(claim)

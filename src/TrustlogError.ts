@@ -100,6 +100,16 @@ export class LeaseLost extends Schema.TaggedError<LeaseLost>("effect-trustlog/Le
   }
 }
 
+/** There is no lane of this name. One is there once something was appended to it; `operation` and `record` always are. */
+export class UnknownLane extends Schema.TaggedError<UnknownLane>("effect-trustlog/UnknownLane")("UnknownLane", {
+  lane: Schema.String
+}) {
+  override get message(): string {
+    return `there is no lane ${this.lane}: one is there once something was appended to it; ` +
+      "`trustlog status` shows those that are"
+  }
+}
+
 /**
  * The log as a whole cannot take records now.
  *

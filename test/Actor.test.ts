@@ -105,6 +105,22 @@ it("failures back off from 100 ms, doubling to 30 s, and a good cycle begins ane
   expect(wait(fail({ ...state, failuresInRow: 1_000_000 }))).toBe(30_000)
 })
 
+it("an actor with a limit of failures in a row ends with the last of them, and says what it was", () => {
+  const fail = (state: Actor.State, n: number) => Actor.failed(Actor.began(state, n), `no ${n}`, n)
+  const limited = Actor.initial({ ...actor, maxFailures: 3 }, 0)
+  const twice = fail(fail(limited, 1), 2)
+  expect(Actor.status(twice).state).toBe("backingOff")
+  // A good one begins the count anew.
+  const again = fail(fail(waitAfter(twice, Actor.Next.Again(), 3)[0], 4), 5)
+  expect(Actor.status(again).state).toBe("backingOff")
+  const last = fail(Actor.received(again, "Drain", 5), 6)
+  expect(Actor.status(last)).toMatchObject({ state: "stopped", failuresInRow: 3, lastError: "no 6", since: 6 })
+  expect(last.drain).toBe("none")
+  expect(Actor.decide(Actor.received(last, "Resume", 7), 1_000_000)).toEqual({ _tag: "End" })
+  expect(Actor.describe(Actor.status(last))).toBe("cursor/operation: stopped after 3 failures in a row: no 6")
+  expect(Actor.status(fail(Actor.initial({ ...actor, maxFailures: 0 }, 0), 1)).state).toBe("stopped")
+})
+
 it("a drain ends with the first cycle begun after it that has nothing more to do", () => {
   const before = Actor.began(started, 0)
   const asked = Actor.received(before, "Drain", 1)
@@ -271,4 +287,8 @@ it.effect("failures are warned of with their number, and the recovery is told", 
     expect(second.logged).toHaveLength(1)
     expect(second.logged[0]).toContain("recovered after 20 failed cycles")
     expect((yield* runOnce(Effect.succeed(Actor.Next.Again()), second.state)).logged).toEqual([])
+    const last = yield* runOnce(Effect.fail("no"), { ...started, failuresInRow: 19, maxFailures: 20 })
+    expect(last.logged).toHaveLength(1)
+    expect(last.logged[0]).toContain("level=ERROR")
+    expect(last.logged[0]).toContain("cycle failed; ended after 20 failures in a row: no")
   }))

@@ -8,6 +8,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as TestClock from "effect/TestClock"
+import { Next } from "../src/Actor.ts"
 import * as CircuitBreaker from "../src/CircuitBreaker.ts"
 import * as CursorWorker from "../src/CursorWorker.ts"
 import type { Host } from "../src/Host.ts"
@@ -416,6 +417,50 @@ describe("a log that fails by itself, though it says that it is well", () => {
         }
         assert.include(yield* stats, { pending: 3, retrying: 0, dead: 0, breaker: "open" })
       }
+    })
+  )
+})
+
+describe("a pause", () => {
+  test(
+    "comes after what is on its way, which is settled, and before the next page; what is resumed goes on",
+    Effect.gen(function*() {
+      const control = yield* Memory.Control
+      const repository = yield* Repository
+      yield* appended(2000)
+      yield* control.hang(true)
+      const session = yield* begin()
+      const delivery = yield* Effect.fork(run(session))
+      yield* Effect.repeat(sizes, { until: (sizes) => sizes.length === 1 })
+      yield* repository.setPaused(true, lane)
+      yield* control.hang(false)
+      assert.strictEqual(yield* Fiber.join(delivery), "idle")
+      assert.include(yield* stats, { pending: 1900, delivered: 100, paused: true })
+      assert.deepStrictEqual(yield* sizes, [100])
+      yield* repository.setPaused(false, lane)
+      assert.strictEqual(yield* run(session), "idle")
+      assert.include(yield* stats, { pending: 0, delivered: 2000 })
+    })
+  )
+
+  test(
+    "holds the retries of its lanes, for which is looked once a second",
+    Effect.gen(function*() {
+      const control = yield* Memory.Control
+      const repository = yield* Repository
+      yield* appended(1)
+      yield* control.refuse(uuid(1), "rejected")
+      yield* run(yield* begin())
+      yield* control.accept(uuid(1))
+      yield* repository.setPaused(true)
+      yield* TestClock.adjust("1 minute")
+      yield* TestClock.adjust("1 second")
+      const session = yield* RetryWorker.session
+      const { next } = yield* session.cycle
+      assert.deepStrictEqual(next, Next.Idle({ atMost: Duration.seconds(1) }))
+      yield* repository.setPaused(false)
+      yield* run(session)
+      assert.include(yield* stats, { retrying: 0, delivered: 1 })
     })
   )
 })

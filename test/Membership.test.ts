@@ -7,16 +7,21 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as LogLevel from "effect/LogLevel"
+import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
+import * as TestClock from "effect/TestClock"
 import * as fs from "node:fs/promises"
 import * as os from "node:os"
 import * as path from "node:path"
+import { Next } from "../src/Actor.ts"
 import * as CircuitBreaker from "../src/CircuitBreaker.ts"
 import * as CursorWorker from "../src/CursorWorker.ts"
 import * as Sqlite from "../src/Database/Sqlite.ts"
 import * as HostLocal from "../src/Host/Local.ts"
+import * as Membership from "../src/Membership.ts"
 import * as Migrations from "../src/Migrations.ts"
 import { laneOf } from "../src/Operation.ts"
 import * as Memory from "../src/Publisher/Memory.ts"
@@ -25,7 +30,9 @@ import * as Sql from "../src/Repository/Sql.ts"
 import { defaults, WorkerConfig } from "../src/WorkerConfig.ts"
 import { client } from "./serverDatabase.ts"
 import { database, onEach } from "./servers/Server.ts"
-import { entry } from "./workers.ts"
+import { entry, layer } from "./workers.ts"
+
+const idle = Effect.succeed(Next.Idle({}))
 
 type Client = Layer.Layer<SqlClient, unknown>
 
@@ -106,6 +113,47 @@ describe("lanes on SQLite", () => {
     (directory) => Sqlite.layer({ filename: path.join(directory, "trustlog.db") })
   ))
 })
+
+it.effect("a lane that fails in one process again and again is begun anew: by another, if there is one", () =>
+  Effect.gen(function*() {
+    const { lanes } = yield* Repository
+    const lane = laneOf("operation")
+    const began: Array<string> = []
+    /** Starts a process whose lanes fail, or not; the lane that is looked at is told when it is begun. */
+    const join = (name: string, cycle: Effect.Effect<Next, string>) =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const member = Membership.layer(({ lease }) =>
+          Effect.sync(() => {
+            if (lease.lane === lane) began.push(name)
+            return { identity: `cursor/${lease.lane}`, maxFailures: 8, cycle: lease.lane === lane ? cycle : idle }
+          })
+        )
+        yield* Scope.extend(Layer.build(member), scope)
+        return { leave: Scope.close(scope, Exit.void) }
+      })
+    const pass = (seconds: number) => Effect.repeatN(TestClock.adjust("1 second"), seconds - 1)
+    const owner = Effect.map(lanes, (found) => found.find((found) => found.lane === lane)?.owner)
+
+    const ill = yield* join("ill", Effect.fail("no"))
+    yield* pass(1)
+    const first = yield* owner
+    assert.isString(first)
+    const well = yield* join("well", idle)
+    yield* pass(11)
+    assert.deepStrictEqual(began, ["ill"])
+    yield* pass(60)
+    // It is more than its share, so that it gives it back now and then, and takes it again.
+    assert.deepStrictEqual(new Set(began.splice(0).slice(1)), new Set(["well"]))
+    yield* well.leave
+    yield* pass(2)
+    assert.deepStrictEqual(began, ["ill"])
+    assert.strictEqual(yield* owner, first)
+    // Alone, it begins anew at once, and fails on.
+    yield* pass(14)
+    assert.deepStrictEqual(began, ["ill", "ill"])
+    yield* ill.leave
+  }).pipe(Effect.provide(layer), Logger.withMinimumLogLevel(LogLevel.None)))
 
 onEach((server) => {
   suite(Effect.map(database(server), (url) => client(url, { maxConnections: 4 })))

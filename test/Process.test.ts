@@ -173,7 +173,8 @@ describe("a hundred thousand operations", () => {
         refused: 0,
         dead: 0,
         pending: 0,
-        retrying: 0
+        retrying: 0,
+        paused: []
       })
       const verified = await place.run("verify", "--json")
       assert.deepInclude(JSON.parse(verified.stdout), {

@@ -17,8 +17,8 @@ import * as Topic from "./servers/Topic.ts"
 const root = fileURLToPath(new URL("..", import.meta.url))
 const run = promisify(execFile)
 
-/** Runs an example in an empty folder and returns what it wrote, and which files it made. */
-const outcome = async (name: string, env: Readonly<Record<string, string>> = {}) => {
+/** Makes a program of an example. */
+const compiled = async (name: string): Promise<string> => {
   const cache = path.join(root, ".cache", "examples")
   await fs.mkdir(cache, { recursive: true })
   const { code } = await transform(await fs.readFile(path.join(root, "examples", name), "utf8"), {
@@ -27,13 +27,25 @@ const outcome = async (name: string, env: Readonly<Record<string, string>> = {})
   })
   const program = path.join(cache, name.replace(/\.ts$/, ".mjs"))
   await fs.writeFile(program, code)
+  return program
+}
+
+const inFolder = async <A>(body: (cwd: string) => Promise<A>): Promise<A> => {
   const cwd = await fs.mkdtemp(path.join(os.tmpdir(), "trustlog-example-"))
   try {
-    const { stderr, stdout } = await run(...runtime.running(program), { cwd, env: { ...process.env, ...env } })
-    return { stdout, stderr, files: await fs.readdir(cwd) }
+    return await body(cwd)
   } finally {
     await fs.rm(cwd, { recursive: true })
   }
+}
+
+/** Runs an example in an empty folder and returns what it wrote, and which files it made. */
+const outcome = async (name: string, env: Readonly<Record<string, string>> = {}) => {
+  const program = await compiled(name)
+  return inFolder(async (cwd) => {
+    const { stderr, stdout } = await run(...runtime.running(program), { cwd, env: { ...process.env, ...env } })
+    return { stdout, stderr, files: await fs.readdir(cwd) }
+  })
 }
 
 describe("the examples", () => {
@@ -42,6 +54,38 @@ describe("the examples", () => {
     assert.deepStrictEqual({ stderr, stdout }, { stderr: "", stdout: "1 operation recorded\n" })
     assert.includeMembers(files, ["app.db", "audit-ledger", "audit-ledger.key"])
   })
+
+  it("cron.ts delivers what is there, as a program and as a function that is called again and several times at once", () =>
+    inFolder(async (cwd) => {
+      const program = await compiled("cron.ts")
+      const file = path.join(cwd, "operations.jsonl")
+      const trustlog = (...args: ReadonlyArray<string>) =>
+        run(...runtime.running(path.join(root, "dist/cli/bin.js"), ...args), { cwd })
+      const append = async (from: number, to: number) => {
+        const numbers = Array.from({ length: to - from }, (_, i) => from + i)
+        const line = (n: number) => JSON.stringify({ actor: "ann", action: "read", target: `file/${n}` })
+        await fs.writeFile(file, numbers.map(line).join("\n"))
+        await trustlog("append", file)
+      }
+      await trustlog("init")
+      await append(0, 2)
+      const once = await run(...runtime.running(program), { cwd })
+      assert.deepStrictEqual(once, { stderr: "", stdout: `{"delivered":2,"left":0,"outage":null}\n` })
+      await append(2, 400)
+      const calls = path.join(cwd, "calls.mjs")
+      await fs.writeFile(
+        calls,
+        `import { handler } from ${JSON.stringify(program)}
+        const all = [...await Promise.all([handler(), handler()]), await handler()]
+        console.log(JSON.stringify({ delivered: all.map(({ delivered }) => delivered), left: all.at(-1).left }))
+        process.exit()`
+      )
+      const called = JSON.parse((await run(...runtime.running(calls), { cwd })).stdout)
+      assert.deepStrictEqual(called.delivered[0] + called.delivered[1], 398)
+      assert.deepStrictEqual([called.delivered[2], called.left], [0, 0])
+      const verified = JSON.parse((await trustlog("verify", "--json")).stdout)
+      assert.deepInclude(verified, { verdict: "complete", delivered: 400 })
+    }))
 
   it("opentelemetry.ts exports the metrics of what it has recorded and delivered", async () => {
     const { stderr, stdout } = await outcome("opentelemetry.ts")

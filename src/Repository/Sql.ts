@@ -15,6 +15,7 @@ import * as delivery from "../internal/repository/delivery.ts"
 import * as evidence from "../internal/repository/evidence.ts"
 import * as leases from "../internal/repository/leases.ts"
 import * as losses from "../internal/repository/losses.ts"
+import * as pauses from "../internal/repository/pauses.ts"
 import * as purge from "../internal/repository/purge.ts"
 import * as receipts from "../internal/repository/receipts.ts"
 import * as retries from "../internal/repository/retries.ts"
@@ -37,13 +38,15 @@ export const make = (
     const counted = losses.make(shared)
     const receipted = receipts.make(shared)
     const evident = evidence.make(shared)
+    const hints = yield* wakeUps.make(shared)
     return Repository.of({
       stream,
       transaction: shared.hostTransaction,
-      ...(yield* wakeUps.make(shared)),
+      ...hints,
       ...append.make(shared),
       ...leases.make(shared, counted),
       ...delivery.make(shared, counted, receipted),
+      ...pauses.make(shared, hints.wake),
       ...retries.make(shared, receipted),
       ...purge.make(shared, evident),
       ...stats.make(shared),

@@ -75,6 +75,25 @@ const status = Command.make(
   (options) => Effect.interruptible(lazy(() => import("./commands/status.ts"), ({ status }) => status(options)))
 ).pipe(Command.withDescription("Show what is pending, retried, dead and delivered."))
 
+const lane = Args.text({ name: "LANE" }).pipe(
+  Args.withDescription("The name of a lane, as `trustlog status` shows it; without it, every lane, later ones too."),
+  Args.optional
+)
+
+const pause = Command.make(
+  "pause",
+  { lane, json },
+  (options) => Effect.interruptible(lazy(() => import("./commands/pause.ts"), ({ pause }) => pause(options)))
+).pipe(
+  Command.withDescription("Hold the delivery, in every process and over restarts. Recording goes on.")
+)
+
+const resume = Command.make(
+  "resume",
+  { lane, json },
+  (options) => Effect.interruptible(lazy(() => import("./commands/pause.ts"), ({ resume }) => resume(options)))
+).pipe(Command.withDescription("Let paused lanes go on, at once."))
+
 const deadLetters = () => import("./commands/deadLetters.ts")
 
 const list = Command.make("list", {
@@ -239,6 +258,8 @@ const trustlog = Command.make("trustlog").pipe(
     append,
     run,
     drain,
+    pause,
+    resume,
     status,
     Command.make("dead-letters").pipe(
       Command.withDescription("Operations that the log has refused for good."),

@@ -12,7 +12,8 @@ import type {
   KeyError,
   LedgerError,
   OperationConflict,
-  PublisherError
+  PublisherError,
+  UnknownLane
 } from "../TrustlogError.ts"
 import { type OutputError, printable } from "./Output.ts"
 
@@ -54,6 +55,7 @@ export type Failure =
   | OperationConflict
   | LedgerError
   | PublisherError
+  | UnknownLane
   | ConfigError.ConfigError
   | ValidationError.ValidationError
 
@@ -125,6 +127,7 @@ const endingOf = (error: Failure): Ending => {
     case "InvalidOperation":
     case "KeyError":
     case "OperationConflict":
+    case "UnknownLane":
       return { code: exitCode.usage, problems: [error.message] }
     default:
       return { code: exitCode.usage, problems: configProblems(error) }

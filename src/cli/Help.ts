@@ -25,6 +25,8 @@ const examples: Record<string, ReadonlyArray<string>> = {
   ],
   run: ["trustlog run"],
   drain: ["trustlog drain", "trustlog drain --budget 30s --json"],
+  pause: ["trustlog pause", "trustlog pause operation/tenant-7", "trustlog pause record --json"],
+  resume: ["trustlog resume", "trustlog resume operation/tenant-7"],
   status: ["trustlog status", "trustlog status --json | jq .pending"],
   "dead-letters": [
     "trustlog dead-letters list",

@@ -36,14 +36,16 @@ describe("the command line", () => {
         refused: 0,
         dead: 0,
         pending: 0,
-        retrying: 0
+        retrying: 0,
+        paused: []
       })
       assert.deepStrictEqual(yield* cli.json(0, ["drain", "--budget", "5s"]), {
         delivered: 0,
         refused: 0,
         dead: 0,
         pending: 0,
-        retrying: 0
+        retrying: 0,
+        paused: []
       })
       assert.deepStrictEqual(yield* cli.json(0, ["verify"]), {
         verdict: "complete",
@@ -82,6 +84,7 @@ describe("the command line", () => {
         late: 0,
         breaker: "closed",
         paused: false,
+        newLanesPaused: false,
         horizon: null,
         lanes: []
       })
@@ -220,7 +223,8 @@ describe("the command line", () => {
         refused: 251,
         dead: 251,
         pending: 0,
-        retrying: 0
+        retrying: 0,
+        paused: []
       })
       assert.deepInclude(yield* cli.json(1, ["verify"]), { verdict: "incomplete", dead: 251 })
 
@@ -293,14 +297,16 @@ describe("the command line", () => {
         refused: 1,
         dead: 0,
         pending: 0,
-        retrying: 1
+        retrying: 1,
+        paused: []
       })
       assert.deepStrictEqual(yield* cli.json(1, ["drain"]), {
         delivered: 0,
         refused: 0,
         dead: 0,
         pending: 0,
-        retrying: 1
+        retrying: 1,
+        paused: []
       })
     }))
 
@@ -320,6 +326,38 @@ describe("the command line", () => {
       assert.strictEqual(code, 1)
       assert.include(stdout, `altered  ${uuid(1)}: `)
       assert.match(stdout, /^verdict: TAMPERED/m)
+    }))
+
+  it.scopedLive("pauses lanes, says so, and resumes them", () =>
+    Effect.gen(function*() {
+      const cli = yield* makeSandbox
+      yield* cli.run(["init"])
+      yield* cli.run(["append"], { stdin: lines(0, 30) })
+      assert.deepStrictEqual(yield* cli.json(0, ["pause", "record"]), { paused: true, lane: "record", changed: 1 })
+      const left = { delivered: 20, refused: 0, dead: 0, pending: 10, retrying: 0, paused: ["record"] }
+      assert.deepStrictEqual(yield* cli.json(1, ["drain"]), left)
+      assert.include(
+        (yield* cli.run(["drain"])).stdout,
+        "1 lane left as it is, paused: record; `trustlog resume` lets delivery go on\n"
+      )
+      const some = yield* cli.run(["status"])
+      assert.match(some.stdout, /^paused +1 lane +`trustlog resume`/m)
+      assert.match(some.stdout, /^record +paused +10 /m)
+      assert.match(some.stdout, /^operation +0 /m)
+
+      assert.match((yield* cli.run(["pause"])).stdout, /^every lane is paused, and those that come later will be/)
+      assert.match((yield* cli.run(["status"])).stdout, /^paused +every lane /m)
+      assert.deepStrictEqual(yield* cli.json(0, ["resume", "record"]), { paused: false, lane: "record", changed: 1 })
+      assert.deepInclude(yield* cli.json(0, ["drain"]), { delivered: 10, pending: 0, paused: ["operation"] })
+      assert.strictEqual((yield* cli.run(["resume", "record"])).stdout, "lane record was not paused\n")
+      assert.deepStrictEqual(yield* cli.json(0, ["resume"]), { paused: false, lane: null, changed: 1 })
+
+      const unknown = yield* cli.run(["pause", "operation/nowhere", "--json"])
+      assert.deepInclude(unknown, { code: 2, stdout: "" })
+      assert.match(unknown.stderr, /^trustlog: there is no lane operation\/nowhere: .*`trustlog status` shows/)
+      const misnamed = yield* cli.run(["resume", "invoices\u001b"])
+      assert.deepInclude(misnamed, { code: 2, stdout: "" })
+      assert.match(misnamed.stderr, /^trustlog: "invoices\\u001b" is not the name of a lane; write operation, record, /)
     }))
 
   it.scopedLive("purges what was delivered long ago, and tells what it left", () =>
@@ -382,6 +420,8 @@ describe("the command line", () => {
           ["append"],
           ["run"],
           ["drain"],
+          ["pause"],
+          ["resume"],
           ["status"],
           ["dead-letters"],
           ["dead-letters", "export"],

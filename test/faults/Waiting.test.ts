@@ -10,7 +10,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import { type Lane, laneOf } from "../../src/Operation.ts"
 import { type Claim, type Delivered, type Entry, type Lease, Repository } from "../../src/Repository.ts"
-import type { DatabaseError, LeaseLost } from "../../src/TrustlogError.ts"
+import type { DatabaseError, LeaseLost, UnknownLane } from "../../src/TrustlogError.ts"
 import * as Server from "../servers/Server.ts"
 import { entry, id } from "../workers.ts"
 import type { Before } from "./overheard.ts"
@@ -30,7 +30,7 @@ const refusal = (position: number, delay: Duration.Duration | undefined) => ({
 const settlement = { topic: "topic", delivered: [], refused: [], checkpoint: undefined, position: 0, late: 0 }
 
 type Workers = Repository["Type"]
-type Failure = DatabaseError | LeaseLost
+type Failure = DatabaseError | LeaseLost | UnknownLane
 
 /** A lane with pending rows, retries that are due, and dead letters; and another one. */
 const furnished = Effect.gen(function*() {
@@ -110,6 +110,7 @@ const verbs = (
   ["settleRetries", (workers) => Effect.flatMap(claim(workers), (claimed) => settleRetries(workers, claimed))],
   ["replay", (workers) => workers.replay([id(7)])],
   ["setPaused", (workers) => Effect.zipRight(workers.setPaused(true, other), workers.setPaused(false, other))],
+  ["setPaused of all", (workers) => Effect.zipRight(workers.setPaused(true), workers.setPaused(false))],
   ["acquire", (workers) => workers.acquire(other, "a", ttl)],
   ["acquire a new lane", (workers) => workers.acquire(laneOf("record", "new"), "a", ttl)],
   ["release", (workers) => workers.release({ ...lease, lane: other })]

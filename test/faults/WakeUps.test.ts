@@ -13,7 +13,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as PostgreSQL from "../../src/Database/PostgreSQL.ts"
 import * as Sqlite from "../../src/Database/Sqlite.ts"
-import { laneOf } from "../../src/Operation.ts"
+import { type Lane, laneOf } from "../../src/Operation.ts"
 import * as Memory from "../../src/Publisher/Memory.ts"
 import { Repository } from "../../src/Repository.ts"
 import * as Trustlog from "../../src/Trustlog.ts"
@@ -23,7 +23,7 @@ import * as PgBouncer from "../servers/PgBouncer.ts"
 import * as Server from "../servers/Server.ts"
 import { suite } from "../suites/RepositoryTest.ts"
 import { entry } from "../workers.ts"
-import { application, arrived, listening, over, range, repository, rest, soon, until } from "./scene.ts"
+import { application, arrived, held, listening, over, range, repository, rest, soon, until } from "./scene.ts"
 
 /** An application with workers, once it has nothing to do and has been left alone for a while. */
 const resting = (base: Parameters<typeof application>[0]) =>
@@ -36,12 +36,13 @@ const resting = (base: Parameters<typeof application>[0]) =>
     return context
   })
 
-/** Another process's client of the same database, as far as the database can tell. */
+/** Another process on the same database, as far as the database can tell. */
+const process = (base: Layer.Layer<Repository | SqlClient>) =>
+  Layer.build(Layer.provideMerge(Trustlog.layer, Layer.merge(base, Memory.layer)))
+
+/** Its client. */
 const another = (base: Layer.Layer<Repository | SqlClient>) =>
-  Effect.map(
-    Layer.build(Layer.provideMerge(Trustlog.layer, Layer.merge(base, Memory.layer))),
-    (context) => Context.get(context, Trustlog.Trustlog)
-  )
+  Effect.map(process(base), (context) => Context.get(context, Trustlog.Trustlog))
 
 /**
  * Appends some operations, the first one after a rest; gives how long each was under way once it had been committed, in
@@ -59,6 +60,25 @@ const latencies = (
       const [took] = yield* Effect.timed(Effect.provide(arrived([n]), context))
       return Duration.toMillis(took)
     }))
+
+/** How long it takes until what was appended into a lane that was paused arrives, from when the lane has been resumed. */
+const resumed = (
+  context: Context.Context<Memory.Control | Repository>,
+  other: Context.Context<Repository>,
+  lane: Lane | undefined
+) =>
+  Effect.gen(function*() {
+    const { append } = Context.get(context, Repository)
+    const { setPaused } = Context.get(other, Repository)
+    const n = lane === undefined ? 32 : 31
+    yield* setPaused(true, lane)
+    yield* append([entry(n)])
+    yield* Effect.sleep(rest)
+    assert.notInclude(yield* Effect.provide(held, context), n)
+    yield* setPaused(false, lane)
+    const [took] = yield* Effect.timed(Effect.provide(arrived([n]), context))
+    return [Duration.toMillis(took)]
+  })
 
 const report = (what: string, took: ReadonlyArray<number>, within = soon) =>
   Effect.gen(function*() {
@@ -82,11 +102,14 @@ const measured = (name: string, make: () => Layer.Layer<Repository | SqlClient>)
         range(6, 7)
       )
     )
-    const there = yield* another(make())
+    const other = yield* process(make())
+    const there = Context.get(other, Trustlog.Trustlog)
     yield* report(
       `${name}, from another process`,
       yield* latencies(context, (n) => there.append(entry(n).operation), range(11, 15))
     )
+    yield* report(`${name}, when another process resumes its lane`, yield* resumed(context, other, laneOf("operation")))
+    yield* report(`${name}, when another process resumes every lane`, yield* resumed(context, other, undefined))
     yield* report(
       `${name}, from another process into a new lane`,
       yield* latencies(context, (n) => there.append(entry(n).operation, { lane: `new-${n}` }), range(21, 22)),

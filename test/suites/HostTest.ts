@@ -20,7 +20,7 @@ import { Host } from "../../src/Host.ts"
 class Greeting extends Context.Tag("test/Greeting")<Greeting, string>() {}
 
 /** An actor whose cycles the test begins to see one by one, and ends as it likes. */
-const puppet = (identity: string) =>
+const puppet = (identity: string, maxFailures?: number) =>
   Effect.gen(function*() {
     const host = yield* Host
     const begun = yield* Queue.unbounded<Deferred.Deferred<Next, string>>()
@@ -28,6 +28,7 @@ const puppet = (identity: string) =>
     let mostAtOnce = 0
     const ref = yield* host.start({
       identity,
+      maxFailures,
       pollInterval: Duration.infinity,
       cycle: Effect.gen(function*() {
         const end = yield* Deferred.make<Next, string>()
@@ -165,6 +166,18 @@ export const suite = <E>(name: string, layer: Layer.Layer<Host, E>) => {
         yield* actor.end(Next.Idle({}))
         yield* until(actor, "idle")
         expect(yield* actor.status).toMatchObject({ cycles: 4, failuresInRow: 0, lastError: "bug" })
+      }).pipe(provide))
+
+    it.scopedLive("ends an actor that has failed as often in a row as it may, and tells what the last failure was", () =>
+      Effect.gen(function*() {
+        const actor = yield* puppet("limit", 2)
+        yield* actor.fail("first")
+        yield* actor.end(Next.Again())
+        yield* actor.fail("second")
+        yield* actor.fail("last")
+        yield* actor.await
+        expect(yield* actor.status).toMatchObject({ state: "stopped", failuresInRow: 2, lastError: "last", cycles: 4 })
+        expect(yield* actor.send("Wake")).toMatchObject({ state: "stopped" })
       }).pipe(provide))
 
     it.scopedLive("goes on when something interrupts the cycle from outside, and takes along what the cycle left running", () =>

@@ -569,6 +569,74 @@ export const suite = (name: string, { client, pass }: Target): void => {
         assert.strictEqual((yield* repository.page(held, everything)).rows.length, 1)
       })
     )
+
+    test(
+      "all lanes that are paused are those too that come to be later, until all are resumed",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        const named = laneOf("operation", "new")
+        const paused = Effect.map(
+          repository.stats,
+          ({ lanes }) => lanes.flatMap((lane) => lane.paused ? [lane.lane] : []).sort()
+        )
+        const isPaused = (lane: Lane) =>
+          Effect.map(
+            Effect.flatMap(lease(lane), (held) => repository.page(held, everything)),
+            (page) => page.isPaused
+          )
+        const old = yield* lease()
+        assert.strictEqual(yield* repository.setPaused(true), 1)
+        assert.strictEqual(yield* repository.setPaused(true), 0)
+        assert.include(yield* repository.stats, { paused: true, newLanesPaused: true })
+        yield* repository.append([entry(1, { lane: named }), entry(2, { lane: recordLane, input: { kind: "record" } })])
+        // They have no row yet.
+        assert.deepStrictEqual(yield* paused, [operationLane, named, recordLane])
+        assert.isTrue(yield* isPaused(named))
+        assert.strictEqual(yield* repository.setPaused(false, named), 1)
+        assert.strictEqual(yield* repository.setPaused(false, operationLane), 1)
+        assert.isFalse((yield* repository.page(old, everything)).isPaused)
+        assert.deepStrictEqual(yield* paused, [recordLane])
+        assert.isTrue(yield* isPaused(recordLane))
+        assert.strictEqual(yield* repository.setPaused(false), 1)
+        assert.deepStrictEqual(yield* paused, [])
+        assert.isFalse(yield* isPaused(laneOf("operation", "newer")))
+        assert.include(yield* repository.stats, { paused: false, newLanesPaused: false })
+      })
+    )
+
+    test(
+      "a lane that there is not cannot be paused, and is named; one of which only rows are known can",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        const named = laneOf("record", "tenant")
+        const refused = yield* Effect.flip(repository.setPaused(true, named))
+        assert.include(refused, { _tag: "UnknownLane", lane: named })
+        assert.include(refused.message, "there is no lane record/tenant")
+        assert.isTrue((yield* Effect.flip(repository.setPaused(false, named)))._tag === "UnknownLane")
+        yield* repository.append([entry(1, { lane: named, input: { kind: "record" } })])
+        assert.strictEqual(yield* repository.setPaused(true, named), 1)
+        assert.strictEqual(yield* repository.setPaused(true, recordLane), 1)
+        assert.deepStrictEqual(
+          (yield* repository.stats).lanes.map(({ lane, paused }) => [lane, paused]),
+          [[recordLane, true], [named, true]]
+        )
+      })
+    )
+
+    test(
+      "a lane that is made while all are being paused is paused",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        const names = Array.from({ length: 8 }, (_, n) => laneOf("operation", `n${n}`))
+        yield* repository.append(names.map((name, n) => entry(n, { lane: name })))
+        yield* Effect.all(
+          [...names.map((name) => repository.acquire(name, "a", ttl)), repository.setPaused(true)],
+          { concurrency: "unbounded", discard: true }
+        )
+        const { lanes } = yield* repository.stats
+        assert.deepStrictEqual(lanes.map(({ paused }) => paused), names.map(() => true))
+      })
+    )
   })
 
   describe(`${name}: retries and dead letters`, () => {

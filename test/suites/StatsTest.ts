@@ -114,6 +114,7 @@ export const suite = (name: string, { client, pass }: Target, meter: Meter): voi
           late: 0,
           breaker: "closed",
           paused: false,
+          newLanesPaused: false,
           horizon: null,
           lanes: []
         })

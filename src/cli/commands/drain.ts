@@ -25,16 +25,21 @@ const work = (budget: Duration.Duration | undefined, json: boolean) =>
     yield* Services.checkLog((error) => error.isRetryable)
     const progress = Effect.map(Services.settled, ({ delivered, refused }) =>
       `${Output.count(delivered)} delivered, ${Output.count(refused)} refused`)
-    const { delivered, outage, refused, stats: { dead, isEstimate, pending, retrying } } = yield* Output.withProgress(
-      progress,
-      Drain.drainOnce({ budget })
+    const { delivered, outage, refused, stats } = yield* Output.withProgress(progress, Drain.drainOnce({ budget }))
+    const { dead, isEstimate, pending, retrying } = stats
+    const paused = stats.lanes.flatMap((lane) =>
+      lane.paused ? [lane.lane] : []
     )
-    yield* Output.result(json, { delivered, refused, dead, pending, retrying }, [
+    yield* Output.result(json, { delivered, refused, dead, pending, retrying, paused }, [
       `${Output.count(delivered)} delivered, ${Output.count(refused)} refused`,
       pending + retrying + dead === 0
         ? "nothing is left to deliver"
         : `left: ${Output.about(pending, isEstimate)} pending, ${Output.count(retrying)} to be tried again later, ` +
-          `${Output.counted(dead, "dead letter")}`
+          `${Output.counted(dead, "dead letter")}`,
+      ...paused.length === 0 ? [] : [
+        `${Output.counted(paused.length, "lane")} left as ${paused.length === 1 ? "it is" : "they are"}, paused: ` +
+        `${paused.slice(0, 10).join(", ")}${paused.length > 10 ? ", …" : ""}; \`trustlog resume\` lets delivery go on`
+      ]
     ])
     if (outage?.isRetryable === true)
       yield* Output.note(`the log is out: ${outage.message}`)

@@ -2,7 +2,7 @@
  * Shows how far the delivery is.
  */
 import * as Effect from "effect/Effect"
-import { type Horizon, maxCounted, Repository } from "../../Repository.ts"
+import { type Horizon, maxCounted, Repository, type Stats } from "../../Repository.ts"
 import { Topics } from "../../Topics.ts"
 import * as Output from "../Output.ts"
 import * as Services from "../Services.ts"
@@ -53,6 +53,14 @@ export const horizonShown = (horizon: Horizon | null): ReadonlyArray<string> => 
   ].map(Output.printable)
 }
 
+/** Which lanes are paused, in words. */
+const pausedShown = ({ lanes, newLanesPaused }: Stats): string => {
+  const held = lanes.filter(({ paused }) => paused).length
+  if (newLanesPaused && held === lanes.length) return "every lane"
+  const existing = held === 0 ? [] : [Output.counted(held, "lane")]
+  return [...existing, ...newLanesPaused ? ["those to come"] : []].join(" and ")
+}
+
 export const status = (options: { readonly json: boolean }) =>
   Effect.gen(function*() {
     const repository = yield* Repository
@@ -66,6 +74,7 @@ export const status = (options: { readonly json: boolean }) =>
       isCapped,
       isEstimate,
       late,
+      newLanesPaused,
       paused,
       pending,
       purged,
@@ -102,6 +111,7 @@ export const status = (options: { readonly json: boolean }) =>
         late,
         breaker,
         paused,
+        newLanesPaused,
         horizon: horizon === null ? null : {
           ...horizon,
           ageSeconds: horizon.ageSeconds === null ? null : toMillis(horizon.ageSeconds)
@@ -136,15 +146,19 @@ export const status = (options: { readonly json: boolean }) =>
           [
             "log",
             breaker === "closed" ? "well" : breaker === "open" ? "out" : "being tried",
-            `breaker ${breaker}${paused ? ", paused" : ""}`
-          ]
+            `breaker ${breaker}`
+          ],
+          ...paused ? [["paused", pausedShown(stats), "`trustlog resume` lets them go on"]] : []
         ]),
         ...lanes.length === 0 ? [] : [
           "",
           ...Output.table([
-            ["lane", "pending", "lag", "position", "late", "owner", "topic"],
-            ...lanes.map(({ isEstimate, lagSeconds, lane, late, owner, pending, position, topic }) => [
+            ["lane", ...paused ? [""] : [], "pending", "lag", "position", "late", "owner", "topic"],
+            ...lanes.map((
+              { isEstimate, lagSeconds, lane, late, owner, paused: isPaused, pending, position, topic }
+            ) => [
               lane,
+              ...paused ? [isPaused ? "paused" : ""] : [],
               Output.about(pending, isEstimate),
               seconds(lagSeconds),
               String(position),

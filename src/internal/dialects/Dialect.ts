@@ -137,7 +137,10 @@ export interface Dialect {
    */
   readonly pendingLanes: (tables: Tables) => Fragment
 
-  /** Something that changes when rows have been appended, also by other processes, and how often to look at it. */
+  /**
+   * Something that changes when rows have been appended or lanes paused or resumed, also by other processes, and how often
+   * to look at it.
+   */
   readonly watch: {
     readonly every: Duration.DurationInput
     readonly signature: (tables: Tables) => Fragment

@@ -209,12 +209,13 @@ export const make = (sql: SqlClient): Dialect => {
     // Grouping by the beginning of an index skips from group to group.
     pendingLanes: ({ pending }) => sql`SELECT lane FROM ${pending} GROUP BY lane`,
 
-    // The newest row, and the first that waits: it may have committed after newer ones.
+    // The newest row, and the first that waits: it may have committed after newer ones. And what resumes a lane.
     watch: {
       every: "250 millis",
-      signature: ({ operation, pending }) =>
+      signature: ({ cursor, operation, pending }) =>
         sql`SELECT (SELECT MAX(position) FROM ${operation}) AS newest,
-          (SELECT position FROM ${pending} ORDER BY lane, position LIMIT 1) AS waiting`
+          (SELECT position FROM ${pending} ORDER BY lane, position LIMIT 1) AS waiting,
+          (SELECT epoch FROM ${cursor} WHERE name = 'pause') AS pauses`
     },
     notify: undefined,
     horizon: undefined,

@@ -187,7 +187,12 @@ export const make = (sql: SqlClient): Dialect => {
 
     // One look at the end of an index that nothing is deleted from. What commits late lies below it, and is found by the
     // polls that follow a hint, by a notification, or by the next scan.
-    watch: { every: "250 millis", signature: ({ operation }) => sql`SELECT max(position) AS newest FROM ${operation}` },
+    watch: {
+      every: "250 millis",
+      signature: ({ cursor, operation }) =>
+        sql`SELECT (SELECT max(position) FROM ${operation}) AS newest,
+          (SELECT epoch FROM ${cursor} WHERE name = 'pause') AS pauses`
+    },
     notify: (channel, payload) => sql`SELECT pg_notify(${channel}, ${payload})`,
 
     horizon: sql.literal(horizon),

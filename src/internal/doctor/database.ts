@@ -105,7 +105,7 @@ const delivery = (stats: Stats): ReadonlyArray<Finding> => {
           "is open: a process that delivers has found the log out; it goes on when the log is back"
         )
       ],
-    ...paused ? [warning("delivery", "is paused in some lanes")] : [],
+    ...paused ? [warning("delivery", "is paused in some lanes: `trustlog resume` lets it go on")] : [],
     ...dead === 0
       ? []
       : [warning("dead letters", `${dead} operations were refused for good: see \`trustlog dead-letters list\``)]

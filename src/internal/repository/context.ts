@@ -52,6 +52,12 @@ const isInTransaction = Effect.map(Effect.serviceOption(SqlClient.TransactionCon
 /** How often a transaction may collide with others. */
 const maxCollisions = 10
 
+/**
+ * The row of `trustlog_cursor` that tells in `paused` what new lanes begin with, and in `epoch` how often lanes were paused
+ * or resumed.
+ */
+export const pauseName = "pause"
+
 /** What every part is built from. */
 export type Context = ReturnType<typeof make>
 
@@ -122,6 +128,18 @@ export const make = (
   /** Locks the lane's row; fails unless the lease still holds: the first statement of every transaction of a lease holder. */
   const fence = (lease: Lease) => Effect.flatMap(readLane(lease.lane, dialect.forUpdate), (row) => holds(lease, row))
 
+  /**
+   * Whether new lanes begin paused, which nobody changes until the transaction ends. Whoever locks it and lanes' rows locks
+   * it first.
+   */
+  const lockPause = Effect.gen(function*() {
+    yield* sql`INSERT INTO ${cursor} (name, epoch, paused, updated_at) VALUES (${pauseName}, 0, 0, ${yield* now})
+      ${dialect.onRepeatedName()}`
+    const [row] = yield* sql<{ readonly paused: number }>`SELECT paused FROM ${cursor} WHERE name = ${pauseName}
+      ${dialect.forUpdate}`
+    return Number(row?.paused ?? 0)
+  })
+
   return {
     ...names,
     stream: options.stream,
@@ -163,12 +181,18 @@ export const make = (
       )
     },
 
-    /** Makes a lane's row where there is none. */
+    pauseName,
+    lockPause,
+
+    /** Makes a lane's row where there is none, in the caller's transaction. */
     ensureLane: (lane: string) =>
-      Effect.flatMap(now, (at) =>
-        sql`INSERT INTO ${cursor}
+      Effect.gen(function*() {
+        const paused = yield* lockPause
+        const at = yield* now
+        yield* sql`INSERT INTO ${cursor}
             (name, position, epoch, delivered, late, breaker, breaker_since, paused, losses, updated_at)
-          VALUES (${laneName(lane)}, 0, 0, 0, 0, 'closed', ${at}, 0, 0, ${at}) ${dialect.onRepeatedName()}`),
+          VALUES (${laneName(lane)}, 0, 0, 0, 0, 'closed', ${at}, ${paused}, 0, ${at}) ${dialect.onRepeatedName()}`
+      }),
 
     /** Fails unless the lease still holds now. */
     check: (lease: Lease) => Effect.flatMap(readLane(lease.lane, sql.literal("")), (row) => holds(lease, row)),

@@ -10,7 +10,7 @@ import type { Receipts } from "./receipts.ts"
 
 export const make = (context: Context, losses: Losses, receipts: Receipts): Pick<
   Repository["Type"],
-  "page" | "markInFlight" | "countLoss" | "settle" | "setBreaker" | "setPaused"
+  "page" | "markInFlight" | "countLoss" | "settle" | "setBreaker"
 > => {
   const { cursor, dialect, fence, fencedUpdate, laneName, later, now, pending, retry, sql, transact } = context
   const pageColumns = row({ total: "b.total" })
@@ -95,22 +95,6 @@ export const make = (context: Context, losses: Losses, receipts: Receipts): Pick
           `writing the breaker of lane ${lease.lane}`,
           lease,
           sql`breaker = ${breaker}, breaker_since = ${at}`
-        )),
-
-    setPaused: (paused, lane) =>
-      transact(
-        paused ? "pausing" : "resuming",
-        Effect.gen(function*() {
-          if (lane !== undefined) yield* context.ensureLane(lane)
-          const flag = paused ? 1 : 0
-          const changed = yield* sql<{ readonly name: string }>`SELECT name FROM ${cursor}
-            WHERE name LIKE 'lane/%' AND paused <> ${flag}
-            ${lane === undefined ? sql.literal("") : sql`AND name = ${laneName(lane)}`}
-            ORDER BY name ${dialect.forUpdate}`
-          yield* sql`UPDATE ${cursor} SET paused = ${flag}, updated_at = ${yield* now}
-            WHERE ${dialect.isOneOfTexts("name", changed.map(({ name }) => name))}`
-          return changed.length
-        })
-      )
+        ))
   }
 }

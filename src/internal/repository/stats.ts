@@ -22,14 +22,14 @@ interface LaneStatsRow {
 const severity: Record<Breaker, number> = { closed: 0, "half-open": 1, open: 2 }
 
 /** A lane that nobody has taken yet has no row. */
-const untouched = (lane: string): LaneStatsRow => ({
+const untouched = (paused: number) => (lane: string): LaneStatsRow => ({
   lane,
   position: 0,
   owner: null,
   delivered: 0,
   late: 0,
   breaker: "closed",
-  paused: 0
+  paused
 })
 
 const horizonOf = (row: HorizonRow | undefined): Horizon | null =>
@@ -46,7 +46,7 @@ const horizonOf = (row: HorizonRow | undefined): Horizon | null =>
   }
 
 export const make = (context: Context): Pick<Repository["Type"], "stats"> => {
-  const { cursor, dialect, limit, now, operation, query, retry, snapshot, sql } = context
+  const { cursor, dialect, limit, now, operation, pauseName, query, retry, snapshot, sql } = context
 
   /** How many retries are in a state, up to one more than are counted. */
   const inState = (state: string) =>
@@ -72,7 +72,10 @@ export const make = (context: Context): Pick<Repository["Type"], "stats"> => {
           FROM ${cursor} WHERE name LIKE 'lane/%' ORDER BY name`
         const names = new Set(known.map(({ lane }) => lane))
         const found = yield* sql<{ readonly lane: string }>`${dialect.pendingLanes(context)}`
-        const all = [...known, ...found.filter(({ lane }) => !names.has(lane)).map(({ lane }) => untouched(lane))]
+        const [pause] = yield* sql<{ readonly paused: number }>`SELECT paused FROM ${cursor} WHERE name = ${pauseName}`
+        const paused = Number(pause?.paused ?? 0)
+        const fresh = found.map(({ lane }) => lane).filter((lane) => !names.has(lane)).map(untouched(paused))
+        const all = [...known, ...fresh]
         const tallies = yield* pendingRows.count(context, all.map(({ lane }) => lane))
         const waiting = yield* inState("waiting")
         const died = yield* inState("dead")
@@ -121,7 +124,8 @@ export const make = (context: Context): Pick<Repository["Type"], "stats"> => {
             (worst, lane) => severity[lane.breaker] > severity[worst] ? lane.breaker : worst,
             "closed"
           ),
-          paused: lanes.some((lane) => lane.paused),
+          paused: paused === 1 || lanes.some((lane) => lane.paused),
+          newLanesPaused: paused === 1,
           horizon: yield* horizon,
           lanes
         }
