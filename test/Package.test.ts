@@ -1,6 +1,6 @@
 /**
  * The package as it is published: what its tarball holds, and that it installs, type-checks and runs where it says that it does.
- * Compilers and runtimes are in a folder of their own, `test/packaging`.
+ * Compilers are in a folder of their own, `test/packaging`, and runtimes in `test/runtimes`.
  */
 import { assert, beforeAll, describe, it } from "@effect/vitest"
 import { execFile } from "node:child_process"
@@ -13,9 +13,8 @@ import lock from "../package-lock.json" with { type: "json" }
 import packageJson from "../package.json" with { type: "json" }
 
 const root = fileURLToPath(new URL("..", import.meta.url))
-const tools = fileURLToPath(new URL("packaging/", import.meta.url))
-const compilers = path.join(tools, "node_modules")
-const runtimes = path.join(tools, "node_modules")
+const compilers = fileURLToPath(new URL("packaging/node_modules", import.meta.url))
+const runtimes = fileURLToPath(new URL("runtimes/node_modules", import.meta.url))
 
 /** What a program wrote to its standard output; fails with all that it wrote. */
 const run = (command: string, args: ReadonlyArray<string>, cwd: string): Promise<string> =>
@@ -97,16 +96,20 @@ const install = async () => {
   }
 }
 
-const isThere = [
-  ...["typescript5", "typescript6"].map((name) => path.join(compilers, name)),
-  ...["bun", "deno", "node22", "node24"].map((name) => path.join(runtimes, name))
-].every((folder) => fs.existsSync(folder))
+/** Installs what a folder's lock file says, unless it is there; why it could not, where it could not. */
+const tools = async (folder: string, names: ReadonlyArray<string>): Promise<string | undefined> => {
+  if (names.every((name) => fs.existsSync(path.join(folder, name)))) return undefined
+  return run("npm", ["ci"], path.dirname(folder)).then(() => undefined, String)
+}
 
-/** Why there are no compilers and runtimes; `undefined` where they are. */
-const missing = isThere ? undefined : await run("npm", ["ci"], tools).then(() => undefined, String)
+/** Why there are no compilers or runtimes; `undefined` where they are. */
+const missing = await tools(compilers, ["typescript5", "typescript6"]) ??
+  await tools(runtimes, ["bun", "deno", "node22", "node24"])
 if (missing !== undefined && process.env["CI"] === "true") throw new Error(missing)
 if (missing !== undefined) {
-  process.stderr.write(`SKIPPED: the test of the package needs \`npm ci\` in ${tools}, which failed:\n${missing}\n`)
+  process.stderr.write(
+    `SKIPPED: the test of the package needs \`npm ci\` in test/packaging and test/runtimes, which failed:\n${missing}\n`
+  )
 }
 
 const compile = (version: number, args: ReadonlyArray<string>) =>
