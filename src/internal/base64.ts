@@ -32,11 +32,15 @@ export const portable: Codec = {
 const buffer: typeof Buffer | undefined = globalThis.Buffer
 
 const codec: Codec = buffer === undefined ? portable : {
-  encode: (bytes) => buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("base64"),
+  encode: (bytes) =>
+    (bytes instanceof buffer ? bytes : buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)).toString("base64"),
   decode: (text) => new Uint8Array(buffer.from(text, "base64"))
 }
 
 export const encode = codec.encode
+
+/** The bytes of a text whose writer need not be held to one form, at half the price. */
+export const decodeAny = codec.decode
 
 /** The bytes of a text; `undefined` where it is not the one form that they have. */
 export const decode = (text: string): Bytes | undefined => {

@@ -70,7 +70,7 @@ export const unpack = (bytes: Uint8Array): MessageId | undefined => {
 
 /** From what the WebSocket interface gives. */
 export const ofBase64 = (text: string): MessageId | undefined => {
-  const bytes = base64.decode(text)
+  const bytes = base64.decodeAny(text)
   return bytes === undefined ? undefined : unpack(bytes)
 }
 
@@ -107,7 +107,7 @@ const packedPart = (bytes: Uint8Array): number | undefined => {
  * for every record, and almost all are as `pack` writes them.
  */
 export const packedOfBase64 = (text: string): Uint8Array | undefined => {
-  const bytes = base64.decode(text)
+  const bytes = base64.decodeAny(text)
   if (bytes === undefined) return undefined
   const part = packedPart(bytes)
   if (part !== undefined) return bytes.slice(0, part)
