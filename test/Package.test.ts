@@ -1,6 +1,6 @@
 /**
  * The package as it is published: what its tarball holds, and that it installs, type-checks and runs where it says that it does.
- * Compilers and runtimes are in a folder of their own, `test/packaging`.
+ * Compilers are in a folder of their own, `test/packaging`; the runtimes are those of the other tests.
  */
 import { assert, beforeAll, describe, it } from "@effect/vitest"
 import { execFile } from "node:child_process"
@@ -13,9 +13,8 @@ import lock from "../package-lock.json" with { type: "json" }
 import packageJson from "../package.json" with { type: "json" }
 
 const root = fileURLToPath(new URL("..", import.meta.url))
-const tools = fileURLToPath(new URL("packaging/", import.meta.url))
-const compilers = path.join(tools, "node_modules")
-const runtimes = path.join(tools, "node_modules")
+const compilers = fileURLToPath(new URL("packaging/node_modules/", import.meta.url))
+const runtimes = fileURLToPath(new URL("runtimes/node_modules/", import.meta.url))
 
 /** What a program wrote to its standard output; fails with all that it wrote. */
 const run = (command: string, args: ReadonlyArray<string>, cwd: string): Promise<string> =>
@@ -97,17 +96,22 @@ const install = async () => {
   }
 }
 
-const isThere = [
-  ...["typescript5", "typescript6"].map((name) => path.join(compilers, name)),
-  ...["bun", "deno", "node22", "node24"].map((name) => path.join(runtimes, name))
-].every((folder) => fs.existsSync(folder))
+const needed = [
+  ...["typescript5", "typescript6"].map((name) => [compilers, name] as const),
+  ...["bun", "deno", "node22", "node24"].map((name) => [runtimes, name] as const)
+]
 
-/** Why there are no compilers and runtimes; `undefined` where they are. */
-const missing = isThere ? undefined : await run("npm", ["ci"], tools).then(() => undefined, String)
-if (missing !== undefined && process.env["CI"] === "true") throw new Error(missing)
-if (missing !== undefined) {
-  process.stderr.write(`SKIPPED: the test of the package needs \`npm ci\` in ${tools}, which failed:\n${missing}\n`)
+/** Why there are no compilers or no runtimes; nothing where both are there. */
+const missing: Array<string> = []
+for (
+  const folder of new Set(needed.flatMap(([at, name]) => fs.existsSync(path.join(at, name)) ? [] : path.dirname(at)))
+) {
+  await run("npm", ["ci"], folder).catch((error) =>
+    missing.push(`the test of the package needs \`npm ci\` in ${folder}, which failed:\n${error}\n`)
+  )
 }
+if (missing.length > 0 && process.env["CI"] === "true") throw new Error(missing.join(""))
+for (const problem of missing) process.stderr.write(`SKIPPED: ${problem}`)
 
 const compile = (version: number, args: ReadonlyArray<string>) =>
   run(process.execPath, [
@@ -151,7 +155,7 @@ describe("the tarball", () => {
   })
 })
 
-describe.skipIf(missing !== undefined)("the package, installed without scripts and what is optional", () => {
+describe.skipIf(missing.length > 0)("the package, installed without scripts and what is optional", () => {
   beforeAll(async () => {
     await install()
     await compile(7, ["-p", "module nodenext.json", "--outDir", "out"])
