@@ -9,7 +9,7 @@ const leftToNode20 = [
   "test/Process.test.ts",
   "test/PulsarProcess.test.ts",
   "test/LedgerCrash.test.ts",
-  // It runs the package on the others itself.
+  // It runs the package on all of them by itself.
   "test/Package.test.ts",
   // The servers of the tests themselves.
   "test/servers/**"

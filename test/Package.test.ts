@@ -1,6 +1,6 @@
 /**
  * The package as it is published: what its tarball holds, and that it installs, type-checks and runs where it says that it does.
- * Compilers are in a folder of their own, `test/packaging`, and runtimes in `test/runtimes`.
+ * Compilers are in a folder of their own, `test/packaging`; the runtimes are those of the other tests.
  */
 import { assert, beforeAll, describe, it } from "@effect/vitest"
 import { execFile } from "node:child_process"
@@ -13,8 +13,8 @@ import lock from "../package-lock.json" with { type: "json" }
 import packageJson from "../package.json" with { type: "json" }
 
 const root = fileURLToPath(new URL("..", import.meta.url))
-const compilers = fileURLToPath(new URL("packaging/node_modules", import.meta.url))
-const runtimes = fileURLToPath(new URL("runtimes/node_modules", import.meta.url))
+const compilers = fileURLToPath(new URL("packaging/node_modules/", import.meta.url))
+const runtimes = fileURLToPath(new URL("runtimes/node_modules/", import.meta.url))
 
 /** What a program wrote to its standard output; fails with all that it wrote. */
 const run = (command: string, args: ReadonlyArray<string>, cwd: string): Promise<string> =>
@@ -96,21 +96,22 @@ const install = async () => {
   }
 }
 
-/** Installs what a folder's lock file says, unless it is there; why it could not, where it could not. */
-const tools = async (folder: string, names: ReadonlyArray<string>): Promise<string | undefined> => {
-  if (names.every((name) => fs.existsSync(path.join(folder, name)))) return undefined
-  return run("npm", ["ci"], path.dirname(folder)).then(() => undefined, String)
-}
+const needed = [
+  ...["typescript5", "typescript6"].map((name) => [compilers, name] as const),
+  ...["bun", "deno", "node22", "node24"].map((name) => [runtimes, name] as const)
+]
 
-/** Why there are no compilers or runtimes; `undefined` where they are. */
-const missing = await tools(compilers, ["typescript5", "typescript6"]) ??
-  await tools(runtimes, ["bun", "deno", "node22", "node24"])
-if (missing !== undefined && process.env["CI"] === "true") throw new Error(missing)
-if (missing !== undefined) {
-  process.stderr.write(
-    `SKIPPED: the test of the package needs \`npm ci\` in test/packaging and test/runtimes, which failed:\n${missing}\n`
+/** Why there are no compilers or no runtimes; nothing where both are there. */
+const missing: Array<string> = []
+for (
+  const folder of new Set(needed.flatMap(([at, name]) => fs.existsSync(path.join(at, name)) ? [] : path.dirname(at)))
+) {
+  await run("npm", ["ci"], folder).catch((error) =>
+    missing.push(`the test of the package needs \`npm ci\` in ${folder}, which failed:\n${error}\n`)
   )
 }
+if (missing.length > 0 && process.env["CI"] === "true") throw new Error(missing.join(""))
+for (const problem of missing) process.stderr.write(`SKIPPED: ${problem}`)
 
 const compile = (version: number, args: ReadonlyArray<string>) =>
   run(process.execPath, [
@@ -154,7 +155,7 @@ describe("the tarball", () => {
   })
 })
 
-describe.skipIf(missing !== undefined)("the package, installed without scripts and what is optional", () => {
+describe.skipIf(missing.length > 0)("the package, installed without scripts and what is optional", () => {
   beforeAll(async () => {
     await install()
     await compile(7, ["-p", "module nodenext.json", "--outDir", "out"])

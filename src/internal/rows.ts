@@ -11,28 +11,6 @@ import type { Accounted, DeadLetter, Retry, Row, Size } from "../Repository.ts"
 
 type Numeric = number | string | bigint
 
-/** The columns of `operation` that make a row, in the order of the table. */
-export const operationColumns = [
-  "position",
-  "id",
-  "kind",
-  "lane",
-  "strategy",
-  "occurred_at",
-  "actor",
-  "action",
-  "target",
-  "source",
-  "payload",
-  "payload_bytes",
-  "request_hash",
-  "response_hash",
-  "client_ip",
-  "server_ip",
-  "traceparent",
-  "content_hash"
-] as const
-
 /** The columns that an INSERT gives, in its order; the others are the database's to give. */
 export const newColumns = [
   "id",
@@ -53,6 +31,9 @@ export const newColumns = [
   "traceparent",
   "content_hash"
 ] as const
+
+/** The columns of `operation` that make a row, in the order of the table. */
+export const operationColumns = ["position", ...newColumns] as const
 
 export interface OperationRow {
   readonly position: Numeric
