@@ -14,16 +14,26 @@ export class OutputError extends Data.TaggedError("OutputError")<{ readonly prob
 
 const isClosed = (error: Error): boolean => "code" in error && error.code === "EPIPE"
 
+const problemOf = (error: Error): string =>
+  "code" in error && typeof error.code === "string" && !error.message.includes(error.code)
+    ? `${error.code}: ${error.message}`
+    : error.message
+
 /** Writes to standard output, and waits until it has been taken. A reader who has seen enough (`| head`) is no error. */
 export const write = (text: string): Effect.Effect<void, OutputError> =>
   Effect.async((resume) => {
-    process.stdout.write(text, (error) => {
+    const done = (error?: Error | null) =>
       resume(
         error === undefined || error === null || isClosed(error)
           ? Effect.void
-          : new OutputError({ problem: error.message })
+          : new OutputError({ problem: problemOf(error) })
       )
-    })
+    try {
+      process.stdout.write(text, done)
+    } catch (error) {
+      // Deno throws where others call back.
+      done(error instanceof Error ? error : new Error(String(error)))
+    }
   })
 
 /** Prints a command's result: one object, or lines for people. */

@@ -7,7 +7,8 @@ import * as Sqlite from "../../src/Database/Sqlite.ts"
 vi.mock("libsql", () => {
   throw new Error("Cannot find package 'libsql'")
 })
-vi.mock("../../src/internal/drivers/nodeSqlite.ts", () => ({ load: () => undefined }))
+// As a runtime without node:sqlite answers.
+vi.spyOn(process, "getBuiltinModule").mockReturnValue(undefined)
 
 const problemOf = (driver: "auto" | "node:sqlite" | "libsql") =>
   Effect.map(Effect.flip(Layer.build(Sqlite.layer({ filename: ":memory:", driver }))), (error) => error.problem)

@@ -64,6 +64,8 @@ export const makeSandbox = Effect.gen(function*() {
           })
       ),
       (child): Running => {
+        // Of a child that it has signalled itself, Deno 2.9.6 says that the signal ended it, whatever it did.
+        if (runtime.name === "deno") child.kill = (signal = "SIGTERM") => process.kill(child.pid ?? 0, signal)
         let stdout = ""
         let stderr = ""
         const listeners = new Set<() => void>()
