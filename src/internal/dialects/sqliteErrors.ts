@@ -1,6 +1,7 @@
 /**
  * What SQLite's result codes mean, whichever driver says so: better-sqlite3 and libsql name them
- * (`code: "SQLITE_BUSY_SNAPSHOT"`), node:sqlite numbers them (`errcode: 517`).
+ * (`code: "SQLITE_BUSY_SNAPSHOT"`), node:sqlite numbers them (`errcode: 517`), and Durable Objects end their message with them
+ * (`…: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_UNIQUE)`).
  */
 import { SqlError } from "@effect/sql/SqlError"
 import { DatabaseError, type DatabaseReason } from "../../TrustlogError.ts"
@@ -55,6 +56,8 @@ const codeOf = (cause: unknown): string | number | undefined => {
     const value = field(cause, name)
     if (typeof value === "number" || (typeof value === "string" && value.startsWith("SQLITE_"))) return value
   }
+  const said = /: (SQLITE_[A-Z_]+)(?: \(extended: (SQLITE_[A-Z_]+)\))?$/.exec(messageOf(cause))
+  if (said !== null) return said[2] ?? said[1]
   // libsql, when it cannot open a file.
   const opening = /^ConnectionFailed\(.*: (\d+)"\)$/s.exec(messageOf(cause))
   return opening === null ? undefined : Number(opening[1])
