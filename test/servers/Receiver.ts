@@ -26,7 +26,7 @@ export interface Receiver {
   readonly received: ReadonlyArray<Received>
   /** Says what becomes of requests from now on: 204 where it says nothing. */
   readonly answer: (fate: (request: Received) => Fate | undefined) => void
-  /** Completes when so many POSTs have come, or more. */
+  /** Completes when so many records have come, or more: each counts once. */
   readonly until: (count: number) => Effect.Effect<void>
   /** Nobody listens until the scope closes. */
   readonly down: Effect.Effect<void, never, Scope.Scope>
@@ -38,6 +38,7 @@ export interface Receiver {
 export const make: Effect.Effect<Receiver, never, Scope.Scope> = Effect.gen(function*() {
   const port = yield* Port.free
   const received: Array<Received> = []
+  const known = new Set<string>()
   const waiting = new Set<() => void>()
   let fateOf: (request: Received) => Fate | undefined = () => undefined
 
@@ -53,7 +54,10 @@ export const make: Effect.Effect<Receiver, never, Scope.Scope> = Effect.gen(func
           body: Buffer.concat(parts).toString()
         }
         const fate = fateOf(one) ?? { status: 204 }
-        if (one.method === "POST") received.push(one)
+        if (one.method === "POST") {
+          received.push(one)
+          known.add(one.id)
+        }
         for (const wake of waiting) wake()
         if (fate === "lost") request.socket.destroy()
         else if (fate !== "hung") response.writeHead(fate.status, fate.headers).end(fate.text)
@@ -82,7 +86,7 @@ export const make: Effect.Effect<Receiver, never, Scope.Scope> = Effect.gen(func
     until: (count) =>
       Effect.async<void>((resume) => {
         const wake = () => {
-          if (received.length < count) return
+          if (known.size < count) return
           waiting.delete(wake)
           resume(Effect.void)
         }

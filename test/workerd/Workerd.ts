@@ -37,11 +37,12 @@ export const isInstalled = async (): Promise<boolean> => {
 
 /** How Workers are bundled: as `wrangler` does it, without Node's compatibility. */
 export const bundle = async (
-  entry: string,
+  entries: string | ReadonlyArray<string>,
   options: { readonly minify?: boolean; readonly alias?: Record<string, string> } = {}
 ): Promise<{ readonly code: Uint8Array; readonly metafile: Metafile }> => {
   const { metafile, outputFiles } = await build({
-    entryPoints: [entry],
+    entryPoints: [entries].flat(),
+    outdir: "bundle",
     bundle: true,
     format: "esm",
     target: "es2022",
@@ -62,21 +63,20 @@ export const bundleOfTests = (name: string) =>
 
 export interface Options {
   readonly code: Uint8Array
-  /** The binding of the namespace of Durable Objects, and the class of these. */
-  readonly namespace: { readonly binding: string; readonly className: string }
-  /** Variables of the Worker. */
-  readonly variables?: Readonly<Record<string, string>>
+  /** The configuration, with the code beside it as `worker.js`; by default that of the tests' own Workers. */
+  readonly config?: string
+  /** Variables of the process, which the configuration may give to the Worker. */
+  readonly env?: Readonly<Record<string, string>>
 }
 
-const text = (value: string): string => JSON.stringify(value)
-
-const config = ({ namespace, variables = {} }: Options) => `
+/** Of a Worker whose Durable Objects are of the class `Tests`. */
+const configOfTests = `
 using Workerd = import "/workerd/workerd.capnp";
 
 const config :Workerd.Config = (
   services = [
     (name = "main", worker = .worker),
-    (name = "disk", disk = (path = "storage", writable = true)),
+    (name = "storage", disk = (path = "storage", writable = true)),
     (name = "internet", network = (allow = ["public", "private", "local"]))
   ],
   sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "main")]
@@ -85,12 +85,9 @@ const config :Workerd.Config = (
 const worker :Workerd.Worker = (
   modules = [(name = "main", esModule = embed "worker.js")],
   compatibilityDate = "2026-11-01",
-  durableObjectNamespaces = [(className = ${text(namespace.className)}, uniqueKey = "objects", enableSql = true)],
-  durableObjectStorage = (localDisk = "disk"),
-  bindings = [
-    (name = ${text(namespace.binding)}, durableObjectNamespace = ${text(namespace.className)}),
-    ${Object.entries(variables).map(([name, value]) => `(name = ${text(name)}, text = ${text(value)})`).join(",\n    ")}
-  ],
+  durableObjectNamespaces = [(className = "Tests", uniqueKey = "tests", enableSql = true)],
+  durableObjectStorage = (localDisk = "storage"),
+  bindings = [(name = "TESTS", durableObjectNamespace = "Tests")],
   globalOutbound = "internet"
 );
 `
@@ -107,19 +104,22 @@ export interface Workerd {
 }
 
 /** A folder with a Worker and its storage, and workerd in it, until the scope closes. */
-export const serve = (options: Options): Effect.Effect<Workerd, never, Scope.Scope> =>
+export const serve = (
+  { code, config = configOfTests, env = {} }: Options
+): Effect.Effect<Workerd, never, Scope.Scope> =>
   Effect.gen(function*() {
     const guard = yield* Guard.make("workerd")
     fs.mkdirSync(`${guard.folder}/storage`)
-    fs.writeFileSync(`${guard.folder}/worker.js`, options.code)
-    fs.writeFileSync(`${guard.folder}/config.capnp`, config(options))
+    fs.writeFileSync(`${guard.folder}/worker.js`, code)
+    fs.writeFileSync(`${guard.folder}/config.capnp`, config)
     let child: ChildProcess | undefined
     let url = ""
     let log = ""
 
     const start = Effect.promise(async () => {
-      const started = spawn(binary(), ["serve", "config.capnp", "--control-fd=3"], {
+      const started = spawn(binary(), ["serve", "config.capnp", "--control-fd=3", "--socket-addr=http=127.0.0.1:0"], {
         cwd: guard.folder,
+        env: { ...process.env, ...env },
         stdio: ["ignore", "pipe", "pipe", "pipe"]
       })
       child = started

@@ -17,7 +17,7 @@ export const register = async (program: string): Promise<void> => {
   afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
   const { code } = await Workerd.bundleOfTests(program)
   const workerd = await Effect.runPromise(
-    Scope.extend(Workerd.serve({ code, namespace: { binding: "TESTS", className: "Tests" } }), scope)
+    Scope.extend(Workerd.serve({ code }), scope)
   )
   const names: ReadonlyArray<string> = await (await fetch(`${workerd.url()}/tests`)).json()
   describe("in workerd", () => {
