@@ -1,6 +1,6 @@
 /**
  * Which log, as a URL says it: `ledger:<folder>`, `ws://…` and `wss://…` (Apache Pulsar over WebSocket), `pulsar://…` and
- * `pulsar+ssl://…` (its native client).
+ * `pulsar+ssl://…` (its native client), `http://…` and `https://…` (whatever takes records by POST).
  */
 import * as Either from "effect/Either"
 import { refusal } from "./DatabaseUrl.ts"
@@ -24,20 +24,36 @@ export interface PulsarUrl {
   readonly maxFrameBytes: number | undefined
 }
 
+export interface HttpUrl {
+  readonly _tag: "Http"
+  /** Where records are posted to. */
+  readonly url: string
+}
+
 /** `memory:` is for tests. */
-export type PublisherUrl = LedgerUrl | PulsarUrl | { readonly _tag: "Memory" }
+export type PublisherUrl = LedgerUrl | PulsarUrl | HttpUrl | { readonly _tag: "Memory" }
 
 /** Whether it is a cluster of Apache Pulsar. */
 export const isPulsar = (url: PublisherUrl): url is PulsarUrl => url._tag === "Pulsar" || url._tag === "PulsarWebSocket"
 
 /** The URL for people. It holds no secret: none is accepted in it. */
-export const describe = (url: PublisherUrl): string =>
-  url._tag === "Memory" ? "memory:" : url._tag === "Ledger" ? url.path : url.serviceUrl
+export const describe = (url: PublisherUrl): string => {
+  switch (url._tag) {
+    case "Memory":
+      return "memory:"
+    case "Ledger":
+      return url.path
+    case "Http":
+      return url.url
+    default:
+      return url.serviceUrl
+  }
+}
 
 const ledgerForm = "write ledger:<folder> or ledger:<folder>?maxEntryBytes=<bytes>"
 
-const form = "write ledger:<folder>, ws://<host>:<port> or wss://<host>:<port> (Apache Pulsar over WebSocket), or " +
-  "pulsar://<host>:<port> or pulsar+ssl://<host>:<port> (its native client)"
+const form = "write ledger:<folder>, ws://<host>:<port> or wss://<host>:<port> (Apache Pulsar over WebSocket), " +
+  "pulsar://<host>:<port> or pulsar+ssl://<host>:<port> (its native client), or http://<host>/<path> or https://<host>/<path>"
 
 const bytes = /^[1-9]\d{0,14}$/
 
@@ -90,9 +106,21 @@ const pulsar = (text: string): Either.Either<PublisherUrl, string> => {
   })
 }
 
+const http = (text: string): Either.Either<PublisherUrl, string> => {
+  const [address = ""] = text.split("?", 1)
+  const refuse = (cure: string) => Either.left(refusal(address === text ? text : `${address}?…`, cure))
+  if (/^[^/]*\/\/[^/]*@/.test(address) || /[?&][^=&]*(token|password|secret|key)=/i.test(text)) {
+    return refuse("keep secrets out of the URL: set TRUSTLOG_HTTP_TOKEN or TRUSTLOG_HTTP_TOKEN_FILE")
+  }
+  return /^https?:\/\/[^/?#\s]+/i.test(text) && !/[#\s]/.test(text) && URL.canParse(text)
+    ? Either.right({ _tag: "Http", url: new URL(text).href })
+    : refuse(form)
+}
+
 /** Reads a URL; says what to write instead where it is not accepted, without showing what may be secret. */
 export const fromText = (text: string): Either.Either<PublisherUrl, string> => {
   if (/^memory:$/i.test(text)) return Either.right({ _tag: "Memory" })
   if (/^(pulsar(\+ssl)?|wss?):/i.test(text)) return pulsar(text)
+  if (/^https?:/i.test(text)) return http(text)
   return /^ledger:/i.test(text) ? ledger(text) : Either.left(refusal(text, form))
 }

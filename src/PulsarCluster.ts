@@ -38,14 +38,20 @@ export interface Options {
 /** A token that stays as it is. */
 export const token = (text: Redacted.Redacted<string>): Token => Effect.succeed(text)
 
-/** The token that a file holds, white space around it aside; the file is read anew at each connection. */
-export const tokenFile = (path: string): Effect.Effect<Token, never, FileSystem.FileSystem> =>
+/**
+ * The token that a file holds, white space around it aside; the file is read anew at each connection. `setting` is what an
+ * error says is to be corrected.
+ */
+export const tokenFile = (
+  path: string,
+  setting = "TRUSTLOG_PULSAR_TOKEN_FILE"
+): Effect.Effect<Token, never, FileSystem.FileSystem> =>
   Effect.map(FileSystem.FileSystem, (fs) =>
     Effect.mapBoth(fs.readFileString(path), {
       onFailure: (cause) =>
         new PublisherError({
           reason: "misconfigured",
-          problem: `the token file ${path} cannot be read (TRUSTLOG_PULSAR_TOKEN_FILE): ${cause.message}`,
+          problem: `the token file ${path} cannot be read (${setting}): ${cause.message}`,
           cause
         }),
       onSuccess: (text) => Redacted.make(text.trim())

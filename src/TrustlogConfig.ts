@@ -42,8 +42,16 @@ export interface Pulsar {
   readonly token: Redacted.Redacted<string> | undefined
   /** or `TRUSTLOG_PULSAR_TOKEN_FILE`, which is read at each connection. */
   readonly tokenFile: string | undefined
-  /** `TRUSTLOG_CLOUD_EVENTS`: whether messages carry the attributes of CloudEvents; `false` by default. */
+  /** `TRUSTLOG_CLOUD_EVENTS`: whether messages, to a receiver over HTTP too, carry the attributes of CloudEvents; `false` by default. */
   readonly cloudEvents: boolean
+}
+
+/** How a receiver over HTTP is used, where the log is one. */
+export interface Http {
+  /** `TRUSTLOG_HTTP_TOKEN`; */
+  readonly token: Redacted.Redacted<string> | undefined
+  /** or `TRUSTLOG_HTTP_TOKEN_FILE`, which is read at each batch. */
+  readonly tokenFile: string | undefined
 }
 
 /** Everything that can be configured. */
@@ -58,6 +66,7 @@ export interface Shape {
   /** `TRUSTLOG_PUBLISHER_URL`; `ledger:trustlog-ledger` by default. */
   readonly publisher: PublisherUrl.PublisherUrl
   readonly pulsar: Pulsar
+  readonly http: Http
   /**
    * `TRUSTLOG_OPERATION_TOPIC` and `TRUSTLOG_RECORD_TOPIC`, by kind; `persistent://public/default/operation` and
    * `persistent://public/default/record` by default. The embedded ledger has no topics; receipts name them all the same.
@@ -96,6 +105,7 @@ export const defaults: Shape = {
     tokenFile: undefined,
     cloudEvents: false
   },
+  http: { token: undefined, tokenFile: undefined },
   topics: { operation: "persistent://public/default/operation", record: "persistent://public/default/record" },
   keyFile: undefined,
   signingKeyFile: undefined,
@@ -173,6 +183,23 @@ const file = (name: string, description: string) =>
     (path) => Option.getOrUndefined(path) === "" ? undefined : Option.getOrUndefined(path)
   )
 
+/** A token, or the file that holds it. */
+const token = (name: string): Config.Config<Http> =>
+  Config.all({
+    token: Config.option(Config.redacted(name).pipe(Config.withDescription("The token that says who we are"))),
+    tokenFile: file(`${name}_FILE`, "The file that holds the token")
+  }).pipe(
+    Config.mapOrFail(({ token, tokenFile }) => {
+      const text = Option.getOrUndefined(token)
+      const hasToken = text !== undefined && Redacted.value(text) !== ""
+      return hasToken && tokenFile !== undefined
+        ? Either.left(
+          ConfigError.InvalidData([], `${name} and ${name}_FILE are both set: unset the one that is not to be used`)
+        )
+        : Either.right({ token: hasToken ? text : undefined, tokenFile })
+    })
+  )
+
 const pulsar: Config.Config<Pulsar> = Config.all({
   caFile: file("TRUSTLOG_PULSAR_CA_FILE", "The certificates that are trusted; the system's by default"),
   certificateFile: file("TRUSTLOG_PULSAR_CERT_FILE", "The client certificate (mutual TLS)"),
@@ -181,33 +208,20 @@ const pulsar: Config.Config<Pulsar> = Config.all({
     read("TRUSTLOG_PULSAR_ALLOW_INSECURE", "Whether whoever answers is believed", flag),
     false
   ),
-  token: Config.option(
-    Config.redacted("TRUSTLOG_PULSAR_TOKEN").pipe(Config.withDescription("The token that says who we are"))
-  ),
-  tokenFile: file("TRUSTLOG_PULSAR_TOKEN_FILE", "The file that holds the token"),
+  token: token("TRUSTLOG_PULSAR_TOKEN"),
   cloudEvents: Config.withDefault(
     read("TRUSTLOG_CLOUD_EVENTS", "Whether messages carry the attributes of CloudEvents", flag),
     false
   )
 }).pipe(
-  Config.mapOrFail(({ allowInsecure, caFile, certificateFile, cloudEvents, keyFile, token, tokenFile }) => {
-    const text = Option.getOrUndefined(token)
-    const hasToken = text !== undefined && Redacted.value(text) !== ""
-    return hasToken && tokenFile !== undefined
-      ? Either.left(
-        ConfigError.InvalidData(
-          [],
-          "TRUSTLOG_PULSAR_TOKEN and TRUSTLOG_PULSAR_TOKEN_FILE are both set: unset the one that is not to be used"
-        )
-      )
-      : Either.right({
-        tls: { caFile, certificateFile, keyFile, allowInsecure },
-        token: hasToken ? text : undefined,
-        tokenFile,
-        cloudEvents
-      })
-  })
+  Config.map(({ allowInsecure, caFile, certificateFile, cloudEvents, keyFile, token }) => ({
+    tls: { caFile, certificateFile, keyFile, allowInsecure },
+    ...token,
+    cloudEvents
+  }))
 )
+
+const http: Config.Config<Http> = token("TRUSTLOG_HTTP_TOKEN")
 
 const { workers } = defaults
 
@@ -224,12 +238,13 @@ export const config: Config.Config<Shape> = Config.map(
     publisher: Config.withDefault(
       read(
         "TRUSTLOG_PUBLISHER_URL",
-        "Where operations are delivered: ledger:<folder>, ws://…, wss://…, pulsar://… or pulsar+ssl://…",
+        "Where operations are delivered: ledger:<folder>, ws://…, wss://…, pulsar://…, pulsar+ssl://… or https://…",
         PublisherUrl.fromText
       ),
       defaults.publisher
     ),
     pulsar,
+    http,
     topics: Config.all({
       operation: Config.withDefault(
         read("TRUSTLOG_OPERATION_TOPIC", "The topic of operations", topic),
@@ -273,6 +288,7 @@ export const config: Config.Config<Shape> = Config.map(
   }),
   ({
     database,
+    http,
     keyFile,
     lease,
     listen,
@@ -292,6 +308,7 @@ export const config: Config.Config<Shape> = Config.map(
     listen: Option.getOrUndefined(listen),
     publisher,
     pulsar,
+    http,
     topics,
     keyFile: Option.getOrUndefined(keyFile),
     signingKeyFile: Option.getOrUndefined(signingKeyFile),
@@ -351,15 +368,25 @@ export const layerRepository: Layer.Layer<Repository, DatabaseError, TrustlogCon
     return Sql.layer(namingOf(config))
   }))
 
+/** The configured token, if there is one. */
+export const tokenOf = (
+  { token, tokenFile }: Http,
+  setting = "TRUSTLOG_HTTP_TOKEN_FILE"
+): Effect.Effect<PulsarCluster.Token | undefined, never, FileSystem.FileSystem> =>
+  Effect.flatMap(Effect.promise(() => import("./PulsarCluster.ts")), (PulsarCluster) =>
+    tokenFile === undefined
+      ? Effect.succeed(token && PulsarCluster.token(token))
+      : PulsarCluster.tokenFile(tokenFile, setting))
+
 /** How the configured cluster is reached. */
 export const clusterOf = (
   { serviceUrl }: PublisherUrl.PulsarUrl,
-  { tls, token, tokenFile }: Pulsar
+  pulsar: Pulsar
 ): Effect.Effect<PulsarCluster.Options, never, FileSystem.FileSystem> =>
-  Effect.flatMap(Effect.promise(() => import("./PulsarCluster.ts")), (PulsarCluster) =>
-    tokenFile === undefined
-      ? Effect.succeed({ serviceUrl, tls, token: token && PulsarCluster.token(token) })
-      : Effect.map(PulsarCluster.tokenFile(tokenFile), (token) => ({ serviceUrl, tls, token })))
+  Effect.map(
+    tokenOf(pulsar, "TRUSTLOG_PULSAR_TOKEN_FILE"),
+    (token) => ({ serviceUrl, tls: pulsar.tls, token })
+  )
 
 const layerPulsar = (url: PublisherUrl.PulsarUrl, { pulsar, workers: { publishDeadline } }: Shape) =>
   Layer.unwrapEffect(Effect.gen(function*() {
@@ -383,6 +410,19 @@ const layerPulsar = (url: PublisherUrl.PulsarUrl, { pulsar, workers: { publishDe
 const layerMemory = Layer.unwrapEffect(
   Effect.map(Effect.promise(() => import("./Publisher/Memory.ts")), ({ layer }) => layer)
 )
+
+const layerHttp = ({ url }: PublisherUrl.HttpUrl, { http, pulsar, workers: { publishDeadline } }: Shape) =>
+  Layer.unwrapEffect(Effect.gen(function*() {
+    const [receiver, client] = yield* Effect.promise(() =>
+      Promise.all([import("./Publisher/Http.ts"), import("@effect/platform/FetchHttpClient")])
+    )
+    const { cloudEvents } = pulsar
+    const sendTimeout = Duration.times(publishDeadline, 0.8)
+    return Layer.provide(
+      receiver.layer({ url, cloudEvents, sendTimeout, token: yield* tokenOf(http) }),
+      client.layer
+    )
+  }))
 
 const layerLedger = (options: Ledger.Options) =>
   Layer.unwrapEffect(
@@ -410,6 +450,8 @@ export const layerPublisher: Layer.Layer<
         maxEntryBytes: publisher.maxEntryBytes,
         keyFile: keyFileOf(config)
       })
+    case "Http":
+      return layerHttp(publisher, config)
     default:
       return layerPulsar(publisher, config)
   }

@@ -54,7 +54,10 @@ describe("PublisherUrl", () => {
       const text of [
         "",
         "memory:x",
-        "https://example.org",
+        "https://",
+        "https:example.org",
+        "https://example.org/#a",
+        "https://example.org/a b",
         "ws:broker",
         "ws://",
         "ws://a,b",
@@ -70,6 +73,19 @@ describe("PublisherUrl", () => {
     assert.match(problemOf("ws://a?batching=yes"), /write batching as true or false$/)
     assert.match(problemOf("ws://a?batching=true&batching=true"), /give the parameter batching once$/)
     assert.match(problemOf("ws://a?maxFrameBytes=1e6"), /write maxFrameBytes as a number of bytes$/)
+  })
+
+  it("reads where a receiver over HTTP is", () => {
+    assert.deepStrictEqual(urlOf("HTTPS://Example.org/records?tenant=7"), {
+      _tag: "Http",
+      url: "https://example.org/records?tenant=7"
+    })
+    assert.deepStrictEqual(urlOf("http://127.0.0.1:8080"), { _tag: "Http", url: "http://127.0.0.1:8080/" })
+    assert.strictEqual(PublisherUrl.describe(urlOf("http://a/b")), "http://a/b")
+    for (const text of ["https://me:hidden@a/", "https://a/?token=hidden", "http://a?x=1&api_key=hidden"]) {
+      assert.match(problemOf(text), /TRUSTLOG_HTTP_TOKEN_FILE$/)
+      assert.notInclude(problemOf(text), "hidden")
+    }
   })
 
   it("takes no secret, and repeats none", () => {

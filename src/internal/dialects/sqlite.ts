@@ -25,12 +25,16 @@ const exactly = (columns: Columns): string =>
       .join(", ")
   }) AS BLOB)`
 
-/** A statement has at most 32,766 parameters. */
-const maxParameters = 32_000
+/** A client whose SQLite allows fewer parameters in a statement than SQLite's default of 32,766 says so under this name. */
+export const maxParametersKey: unique symbol = Symbol.for("effect-trustlog/maxParameters")
+
+const maxParametersOf = (sql: SqlClient & { readonly [maxParametersKey]?: number }): number =>
+  sql[maxParametersKey] ?? 32_000
 
 export const make = (sql: SqlClient): Dialect => {
   const isIn = (column: string, values: ReadonlyArray<number | string>) =>
     sql`${sql.literal(column)} IN (SELECT value FROM json_each(${JSON.stringify(values)}))`
+  const maxParameters = maxParametersOf(sql)
   const insertSize = (rows: number, columns: number) => Math.min(rows, Math.floor(maxParameters / columns))
   // A deferred transaction that reads first and writes later fails at once, without any waiting, when another has
   // written meanwhile.

@@ -1,6 +1,7 @@
 /**
  * What SQLite's result codes mean, whichever driver says so: better-sqlite3 and libsql name them
- * (`code: "SQLITE_BUSY_SNAPSHOT"`), node:sqlite numbers them (`errcode: 517`).
+ * (`code: "SQLITE_BUSY_SNAPSHOT"`), node:sqlite numbers them (`errcode: 517`), and Durable Objects end their message with them
+ * (`…: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_UNIQUE)`).
  */
 import { SqlError } from "@effect/sql/SqlError"
 import { DatabaseError, type DatabaseReason } from "../../TrustlogError.ts"
@@ -55,8 +56,10 @@ const codeOf = (cause: unknown): string | number | undefined => {
     const value = field(cause, name)
     if (typeof value === "number" || (typeof value === "string" && value.startsWith("SQLITE_"))) return value
   }
-  // When a file cannot be opened, libsql has the code in its words, and Deno has none.
   const message = messageOf(cause)
+  const said = /: (SQLITE_[A-Z_]+)(?: \(extended: (SQLITE_[A-Z_]+)\))?$/.exec(message)
+  if (said !== null) return said[2] ?? said[1]
+  // When a file cannot be opened, libsql has the code in its words, and Deno has none.
   const opening = /^ConnectionFailed\(.*: (\d+)"\)$/s.exec(message)
   if (opening !== null) return Number(opening[1])
   return message.startsWith("unable to open database file: ") ? 14 : undefined

@@ -1,6 +1,6 @@
 /**
- * Whether the log takes records: each topic of a cluster, with the certificates, the token and the clocks that this rests on, or
- * the embedded ledger.
+ * Whether the log takes records: each topic of a cluster, with the certificates, the token and the clocks that this rests on, the
+ * embedded ledger, or a receiver over HTTP.
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import type * as Path from "@effect/platform/Path"
@@ -156,6 +156,18 @@ const ledger = (path: string) =>
     ]
   })
 
+const receiver = (url: string) =>
+  Effect.gen(function*() {
+    const built = yield* publisher
+    return [
+      ...url.startsWith("https:") || isLocal.test(url) ? [] : [warning(
+        "connection to the receiver",
+        "is not encrypted: anybody in between can read, withhold and acknowledge records; use https://"
+      )],
+      Either.isLeft(built) ? built.left : yield* verdict("receiver", built.right.health(""), `${url} answers`)
+    ]
+  })
+
 export const examine = (config: TrustlogConfig.Shape): Effect.Effect<
   ReadonlyArray<Finding>,
   never,
@@ -164,6 +176,7 @@ export const examine = (config: TrustlogConfig.Shape): Effect.Effect<
   const { publisher } = config
   if (PublisherUrl.isPulsar(publisher)) return Effect.scoped(cluster(config, publisher))
   if (publisher._tag === "Ledger") return Effect.scoped(ledger(publisher.path))
+  if (publisher._tag === "Http") return Effect.scoped(receiver(publisher.url))
   return Effect.succeed([
     problem("log", "is in memory and lost with the process: set TRUSTLOG_PUBLISHER_URL to a ledger or a cluster")
   ])

@@ -20,17 +20,29 @@ const unfit = /[\u0000-\u001f%\u007f-\u009f]/g
 const attribute = (text: string): string => text.replace(unfit, encodeURIComponent)
 
 /**
- * The attributes of CloudEvents 1.0 in its binary mode, which has no binding for Pulsar: named as in that for Kafka. The
- * action is the type, the target the subject, and the stream (the database) the source, under which ids are unique.
+ * The attributes of CloudEvents 1.0, but for its version: the action is the type, the target the subject, and the stream (the
+ * database) the source, under which ids are unique.
  */
-const cloudEvent = ({ entry, id, stream }: Message): Record<string, string> => ({
-  ce_specversion: "1.0",
-  ce_id: id,
-  ce_source: `urn:uuid:${stream}`,
-  ce_type: attribute(entry.action),
-  ce_subject: attribute(entry.target),
-  ce_time: entry.occurredAt
+export const cloudEvent = ({ entry, id, stream }: Message) => ({
+  id,
+  source: `urn:uuid:${stream}`,
+  type: entry.action,
+  subject: entry.target,
+  time: entry.occurredAt
 })
+
+/** In their binary mode, which has no binding for Pulsar: named as in that for Kafka. */
+const cloudEventProperties = (message: Message): Record<string, string> => {
+  const { id, source, subject, time, type } = cloudEvent(message)
+  return {
+    ce_specversion: "1.0",
+    ce_id: id,
+    ce_source: source,
+    ce_type: attribute(type),
+    ce_subject: attribute(subject),
+    ce_time: time
+  }
+}
 
 /** All properties of a message. */
 export const of = (message: Message, withCloudEvents: boolean): Record<string, string> => ({
@@ -39,5 +51,5 @@ export const of = (message: Message, withCloudEvents: boolean): Record<string, s
   [names.contentHash]: message.contentHash,
   [names.stream]: message.stream,
   ...message.entry.traceparent === null ? {} : { [names.traceparent]: message.entry.traceparent },
-  ...withCloudEvents ? cloudEvent(message) : {}
+  ...withCloudEvents ? cloudEventProperties(message) : {}
 })

@@ -1,0 +1,3 @@
+import { register } from "./conformance.ts"
+
+await register("database")
