@@ -9,6 +9,8 @@ const leftToNode20 = [
   "test/Process.test.ts",
   "test/PulsarProcess.test.ts",
   "test/LedgerCrash.test.ts",
+  // Workers run in their own runtime, whatever starts it.
+  "test/workerd/**",
   // It runs the package on all of them by itself.
   "test/Package.test.ts",
   // The servers of the tests themselves.

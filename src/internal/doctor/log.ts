@@ -17,8 +17,8 @@ import * as PublisherUrl from "../../PublisherUrl.ts"
 import * as PulsarCluster from "../../PulsarCluster.ts"
 import * as TrustlogConfig from "../../TrustlogConfig.ts"
 import type { PublisherError } from "../../TrustlogError.ts"
-import { isLocal } from "../pulsar/serviceUrl.ts"
 import * as tlsFiles from "../pulsar/tlsFiles.ts"
+import { isLocal } from "../serviceUrl.ts"
 import { type Finding, ofClock, ofExpiry, ok, problem, warning } from "./finding.ts"
 import * as peers from "./peer.ts"
 
@@ -160,7 +160,7 @@ const receiver = (url: string) =>
   Effect.gen(function*() {
     const built = yield* publisher
     return [
-      ...url.startsWith("https:") || isLocal.test(url) ? [] : [warning(
+      ...url.startsWith("https:") || isLocal(url) ? [] : [warning(
         "connection to the receiver",
         "is not encrypted: anybody in between can read, withhold and acknowledge records; use https://"
       )],

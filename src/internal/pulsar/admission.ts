@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import type * as PulsarCluster from "../../PulsarCluster.ts"
 import { PublisherError } from "../../TrustlogError.ts"
-import { isLocal } from "./serviceUrl.ts"
+import { isLocal } from "../serviceUrl.ts"
 
 const refuse = (problem: string) => Effect.fail(new PublisherError({ reason: "misconfigured", problem }))
 

@@ -1,5 +1,5 @@
 /**
- * What a service URL of Pulsar says.
+ * What the URL of a log says.
  */
 
 const local = /\/\/(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:|\/|$)/i
