@@ -1,6 +1,6 @@
 /**
  * The package as it is published: what its tarball holds, and that it installs, type-checks and runs where it says that it does.
- * Compilers are in a folder of their own, `test/packaging`; the runtimes are those of the other tests.
+ * Older compilers are in a folder of their own, `test/packaging`; the runtimes are those of the other tests.
  */
 import { assert, beforeAll, describe, it } from "@effect/vitest"
 import { execFile } from "node:child_process"
@@ -89,7 +89,9 @@ const install = async () => {
   write("package-lock.json", { ...lock, name: "app", packages: { ...lock.packages, "": { name: "app" } } })
   // No script: nothing is compiled, and nothing comes from elsewhere.
   await run("npm", ["install", "--ignore-scripts", "--omit=optional", path.join(place, (await tarball).filename)], app)
-  fs.copyFileSync(path.join(root, "test/packaging/consumer/program.ts"), path.join(app, "program.ts"))
+  for (const program of ["program.ts", "native.ts"]) {
+    fs.copyFileSync(path.join(root, "test/packaging/consumer", program), path.join(app, program))
+  }
   write("modules.ts", modules.map((name, i) => `export * as m${i} from "${name}"\n`).join(""))
   for (const [name, compilerOptions] of Object.entries(modes)) {
     write(`${name}.json`, { compilerOptions, files: ["program.ts", "modules.ts"] })
@@ -97,7 +99,7 @@ const install = async () => {
 }
 
 const needed = [
-  ...["typescript5", "typescript6"].map((name) => [compilers, name] as const),
+  ...["pulsar-client", "typescript5", "typescript6"].map((name) => [compilers, name] as const),
   ...["bun", "deno", "node22", "node24"].map((name) => [runtimes, name] as const)
 ]
 
@@ -187,6 +189,14 @@ describe.skipIf(missing.length > 0)("the package, installed without scripts and 
       })
     }
   }
+
+  it("has types that fit those of pulsar-client", async () => {
+    // Only where compilers look for it: it is not installed.
+    fs.cpSync(path.join(compilers, "pulsar-client/index.d.ts"), path.join(app, "pulsar-client.d.ts"))
+    const compilerOptions = { ...modes["module nodenext"], paths: { "pulsar-client": ["./pulsar-client.d.ts"] } }
+    fs.writeFileSync(path.join(app, "native.json"), JSON.stringify({ compilerOptions, files: ["native.ts"] }))
+    await compile(7, ["-p", "native.json", "--noEmit"])
+  })
 
   it("has types for Deno", async () => {
     await run(path.join(runtimes, "deno/deno"), ["check", "program.ts", "modules.ts"], app)

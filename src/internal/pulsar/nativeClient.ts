@@ -44,9 +44,12 @@ export interface ProducerOptions {
   readonly batchingMaxPublishDelayMs: number
 }
 
+/** Node's `Buffer`, which the client insists on; the types of programs without Node's do not know that name. */
+type Bytes = typeof globalThis extends { readonly Buffer: { isBuffer(value: unknown): value is infer Known } } ? Known
+  : Uint8Array
+
 export interface ProducerMessage {
-  /** A Buffer: the client insists on one. Not named so, since these types are for programs without Node's, too. */
-  readonly data: Uint8Array
+  readonly data: Bytes
   readonly partitionKey: string
   readonly properties: Record<string, string>
 }
@@ -76,7 +79,7 @@ export interface ConsumerOptions {
 
 /** A message as a consumer gets it. */
 export interface Received {
-  getData(): Uint8Array
+  getData(): Bytes
   getProperties(): Record<string, string>
   getMessageId(): MessageId
   getPartitionKey(): string
