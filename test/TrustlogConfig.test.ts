@@ -7,6 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
 import * as TrustlogConfig from "../src/TrustlogConfig.ts"
 import { WorkerConfig } from "../src/WorkerConfig.ts"
 
@@ -135,6 +136,21 @@ describe("TrustlogConfig", () => {
       )
       assert.strictEqual(topics.operation, "persistent://audit/app/operation")
       assert.strictEqual(topics.record, "persistent://public/default/record")
+    }))
+
+  it.effect("reads where a receiver over HTTP is, and its token, which it does not show", () =>
+    Effect.gen(function*() {
+      const config = yield* fromEnv({
+        TRUSTLOG_PUBLISHER_URL: "https://receiver.example.org/records",
+        TRUSTLOG_HTTP_TOKEN: "s3cret"
+      })
+      assert.deepStrictEqual(config.publisher, { _tag: "Http", url: "https://receiver.example.org/records" })
+      assert.strictEqual(config.http.token && Redacted.value(config.http.token), "s3cret")
+      assert.isUndefined(config.pulsar.token)
+      assert.notInclude(JSON.stringify(config), "s3cret")
+      assert.strictEqual(TrustlogConfig.keyFileOf(config), "trustlog.key")
+      const both = yield* messageOf({ TRUSTLOG_HTTP_TOKEN: "a", TRUSTLOG_HTTP_TOKEN_FILE: "b" })
+      assert.match(both, /^TRUSTLOG_HTTP_TOKEN and TRUSTLOG_HTTP_TOKEN_FILE are both set/)
     }))
 
   it.effect("names what contradicts itself in the configuration of Pulsar", () =>

@@ -59,7 +59,7 @@ const maxParameters = 100
  * A client of the object's SQLite.
  *
  * Statements fail with an `SqlError` whose `cause` is a `DatabaseError`. A COMMIT that fails is such an error too, not a
- * defect. A `Date` is bound as ISO text, a boolean as 0 or 1, `undefined` as NULL, a bigint beyond 2^53 as the text that
+ * defect, and the platform restarts the object after it. A `Date` is bound as ISO text, a boolean as 0 or 1, `undefined` as NULL, a bigint beyond 2^53 as the text that
  * a column of integers takes for it; bytes are `Uint8Array`. The object's SQLite reads every number as a double, which an
  * integer beyond 2^53 does not fit: it is an error here, also with `SqlClient.SafeIntegers`, which gives bigints.
  *
@@ -87,7 +87,7 @@ export const make = (
 
     const reserve = Effect.gen(function*() {
       yield* turns.take
-      // The default one lets timers of outside go on with what waits in it, which do not fire while a transaction is open.
+      // What waits in the default one may go on only at a timer of outside, which does not fire while a transaction is open.
       yield* Effect.locallyScoped(FiberRef.currentScheduler, new Scheduler.MixedScheduler(2_048))
       const levels = yield* Effect.acquireRelease(
         Effect.sync(() => makeLevels(storage)),

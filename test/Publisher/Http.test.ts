@@ -1,11 +1,16 @@
+import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
+import * as FileSystem from "@effect/platform/FileSystem"
 import { assert, describe, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
+import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import { type Published, Publisher } from "../../src/Publisher.ts"
 import * as Http from "../../src/Publisher/Http.ts"
+import * as TrustlogConfig from "../../src/TrustlogConfig.ts"
+import { examine } from "../../src/internal/doctor/log.ts"
 import { idOf, message, messages } from "../messages.ts"
 import * as Receiver from "../servers/Receiver.ts"
 import { type Subject, suite } from "../suites/PublisherTest.ts"
@@ -240,6 +245,34 @@ describe("a publisher over HTTP", () => {
       assert.deepInclude(error, { reason: "unavailable", isRetryable: true })
       assert.include(error.problem, "no connection to the receiver")
     }).pipe(Effect.provide(layer({ url: "http://receiver.invalid/" }))))
+
+  it.scopedLive("is the log that the environment names, with its token's file; doctor asks it as well", () =>
+    Effect.gen(function*() {
+      const receiver = yield* Receiver.make
+      const fs = yield* FileSystem.FileSystem
+      const tokenFile = yield* fs.makeTempFileScoped()
+      yield* fs.writeFileString(tokenFile, "first\n")
+      const environment = ConfigProvider.fromMap(
+        new Map(Object.entries({ TRUSTLOG_PUBLISHER_URL: receiver.url, TRUSTLOG_HTTP_TOKEN_FILE: tokenFile }))
+      )
+      const config = Layer.provide(TrustlogConfig.layerFromEnv(), Layer.setConfigProvider(environment))
+      yield* Effect.gen(function*() {
+        const publisher = yield* Publisher
+        yield* publisher.publish(topic, messages(1, 2))
+        yield* fs.writeFileString(tokenFile, "second")
+        yield* publisher.publish(topic, messages(2, 3))
+        assert.deepStrictEqual(receiver.received.map(({ headers }) => headers.authorization), [
+          "Bearer first",
+          "Bearer second"
+        ])
+        const examined = Effect.flatMap(TrustlogConfig.TrustlogConfig, examine)
+        assert.deepInclude((yield* examined)[0], { subject: "receiver", verdict: "ok" })
+        receiver.answer(() => ({ status: 401 }))
+        const [finding] = yield* examined
+        assert.deepInclude(finding, { subject: "receiver", verdict: "problem" })
+        assert.match(finding?.words ?? "", /does not accept the token \(401\): correct TRUSTLOG_HTTP_TOKEN or/)
+      }).pipe(Effect.provide(Layer.provideMerge(TrustlogConfig.layerPublisher, config)))
+    }).pipe(Effect.provide(NodeContext.layer)))
 
   it.effect("a configuration that contradicts itself is refused", () =>
     Effect.gen(function*() {

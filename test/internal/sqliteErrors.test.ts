@@ -35,6 +35,9 @@ describe("a failure of SQLite is classified", () => {
       assert.strictEqual(classify(named(name)), reason)
       assert.strictEqual(classify(numbered(code)), reason)
       assert.strictEqual(classify({ rawCode: code }), reason)
+      assert.strictEqual(classify(new Error(`it failed: ${name}`)), reason)
+      const family = name.split("_").slice(0, 2).join("_")
+      assert.strictEqual(classify(new Error(`it failed: ${family} (extended: ${name})`)), reason)
       assert.strictEqual(classify(new SqlError({ cause: named(name) })), reason)
     })
   }

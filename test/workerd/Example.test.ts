@@ -208,6 +208,16 @@ describe("bundles for the edge", () => {
     assert.isBelow(gzipSync(code, { level: 9 }).length, 165_000)
   })
 
+  it("the configuration for Cloudflare names what the Worker has", async () => {
+    const text = await fs.readFile(`${example}wrangler.jsonc`, "utf8")
+    const config = JSON.parse(text.replaceAll(/^\s*\/\/.*$/gm, ""))
+    assert.deepStrictEqual(config.durable_objects.bindings, [{ name: "AUDIT", class_name: "Audit" }])
+    assert.deepStrictEqual(config.migrations, [{ tag: "v1", new_sqlite_classes: ["Audit"] }])
+    const worker = await fs.readFile(`${example}${config.main}`, "utf8")
+    for (const name of ["export class Audit ", "readonly AUDIT:", ...Object.keys(config.vars)])
+      assert.include(worker, name)
+  })
+
   it("no module that the edge can load needs a module of Node", async () => {
     const { metafile } = await Workerd.bundle(
       modules.map((name) => fileURLToPath(new URL(`../../dist/${name}.js`, import.meta.url)))
