@@ -19,7 +19,7 @@ import * as Scheduler from "effect/Scheduler"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { DatabaseError } from "../TrustlogError.ts"
-import { maxParametersKey } from "../internal/dialects/sqlite.ts"
+import { type Limits, limitsKey } from "../internal/dialects/sqlite.ts"
 import { classify, messageOf } from "../internal/dialects/sqliteErrors.ts"
 import { bind, type Row } from "../internal/drivers/Driver.ts"
 import * as objectTurn from "../internal/objectTurn.ts"
@@ -52,8 +52,8 @@ export interface Options {
   readonly storage: Storage
 }
 
-/** `SQLITE_LIMIT_VARIABLE_NUMBER`, as it is set there. */
-const maxParameters = 100
+/** `SQLITE_LIMIT_VARIABLE_NUMBER` and `SQLITE_LIMIT_COMPOUND_SELECT`, as they are set there. */
+const limits: Limits = { parameters: 100, selects: 5 }
 
 /**
  * A client of the object's SQLite.
@@ -111,7 +111,7 @@ export const make = (
         compiler: Statement.makeCompilerSqlite(),
         spanAttributes: [["db.system.name", "sqlite"]]
       }),
-      { [maxParametersKey]: maxParameters }
+      { [limitsKey]: limits }
     )
     const outermost = transaction.own(client, { begin: [begin], end: [] }, identity)
     const joining = client.withTransaction

@@ -122,6 +122,8 @@ export interface Dialect {
 
   /** How many rows the next INSERT holds, of so many with so many columns. */
   readonly insertSize: (rows: number, columns: number) => number
+  /** So many SELECTs at most make one statement. */
+  readonly unionSize: number
   /** After an INSERT into `trustlog_cursor`: a name that is there keeps its row, or has it changed. */
   readonly onRepeatedName: (set?: Fragment) => Fragment
   /**

@@ -199,6 +199,7 @@ export const make = (sql: SqlClient): Dialect => {
     appendsAtOnce: false,
 
     insertSize,
+    unionSize: 64,
     onRepeatedName: (set) => sql`ON DUPLICATE KEY UPDATE ${set ?? sql.literal("name = name")}`,
     // Given a list, MySQL scans a table that holds little else, whatever index is forced: the usual case of a lane that has
     // caught up. Given a join, it has to look up row after row.

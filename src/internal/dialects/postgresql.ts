@@ -156,6 +156,7 @@ export const make = (sql: SqlClient): Dialect => {
       ),
     appendsAtOnce: true,
 
+    unionSize: 64,
     insertSize: (rows, columns) => Math.min(rows, Math.floor(60_000 / columns)),
     onRepeatedName: (set) =>
       set === undefined ? sql`ON CONFLICT (name) DO NOTHING` : sql`ON CONFLICT (name) DO UPDATE SET ${set}`,

@@ -25,17 +25,24 @@ const exactly = (columns: Columns): string =>
       .join(", ")
   }) AS BLOB)`
 
-/** A client whose SQLite allows fewer parameters in a statement than SQLite's default of 32,766 says so under this name. */
-export const maxParametersKey: unique symbol = Symbol.for("effect-trustlog/maxParameters")
+/** What a statement may hold at most. */
+export interface Limits {
+  readonly parameters: number
+  /** SELECTs in one that unites them. */
+  readonly selects: number
+}
 
-const maxParametersOf = (sql: SqlClient & { readonly [maxParametersKey]?: number }): number =>
-  sql[maxParametersKey] ?? 32_000
+/** A client whose SQLite allows less than SQLite does by itself says so under this name. */
+export const limitsKey: unique symbol = Symbol.for("effect-trustlog/limits")
+
+const limitsOf = (sql: SqlClient & { readonly [limitsKey]?: Limits }): Limits =>
+  sql[limitsKey] ?? { parameters: 32_000, selects: 64 }
 
 export const make = (sql: SqlClient): Dialect => {
   const isIn = (column: string, values: ReadonlyArray<number | string>) =>
     sql`${sql.literal(column)} IN (SELECT value FROM json_each(${JSON.stringify(values)}))`
-  const maxParameters = maxParametersOf(sql)
-  const insertSize = (rows: number, columns: number) => Math.min(rows, Math.floor(maxParameters / columns))
+  const limits = limitsOf(sql)
+  const insertSize = (rows: number, columns: number) => Math.min(rows, Math.floor(limits.parameters / columns))
   // A deferred transaction that reads first and writes later fails at once, without any waiting, when another has
   // written meanwhile.
   const immediate = { begin: ["BEGIN IMMEDIATE"], end: [] }
@@ -104,6 +111,7 @@ export const make = (sql: SqlClient): Dialect => {
     appendsAtOnce: false,
 
     insertSize,
+    unionSize: limits.selects,
     onRepeatedName: (set) =>
       set === undefined ? sql`ON CONFLICT (name) DO NOTHING` : sql`ON CONFLICT (name) DO UPDATE SET ${set}`,
     deleteByKey: (table, key, values) => sql`DELETE FROM ${table} AS t WHERE ${isIn(`t.${key}`, values)}`,

@@ -13,9 +13,6 @@ const maxSampled = 20_000
 const maxPlaces = 2_000
 const maxPlacesOfLane = 512
 
-/** So many looks make a statement. */
-const maxLooks = 64
-
 /** What is pending in a lane. */
 export interface Tally {
   readonly pending: number
@@ -107,14 +104,14 @@ const sum = (numbers: ReadonlyArray<number>): number => numbers.reduce((total, n
  * estimated from its density at many places. Lanes without pending rows are left out.
  */
 export const count = (
-  { limit: limited, pending, sql }: Context,
+  { dialect, limit: limited, pending, sql }: Context,
   lanes: ReadonlyArray<string>
 ): Effect.Effect<ReadonlyMap<string, Tally>, SqlError> => {
   /** Many small queries in few statements. */
   const ask = (queries: ReadonlyArray<Fragment>) =>
     Effect.map(
       Effect.forEach(
-        fragments.chunks(queries, (left) => 2 ** Math.floor(Math.log2(Math.min(left, maxLooks)))),
+        fragments.chunks(queries, (left) => 2 ** Math.floor(Math.log2(Math.min(left, dialect.unionSize)))),
         (chunk) =>
           Effect.map(
             sql<LookRow>`${
