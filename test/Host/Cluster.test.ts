@@ -43,10 +43,10 @@ it.scopedLive("the workers deliver in a cluster, lanes by the process that has t
   )
   return Effect.gen(function*() {
     const { append, stats, wake } = yield* Repository
-    yield* Layer.build(Layer.merge(CursorWorker.layer, RetryWorker.layer))
     yield* append([entry(1), entry(2, { kind: "record" }), entry(3, {}, laneOf("operation", "named"))])
-    yield* wake()
-    yield* until(Effect.map(stats, ({ delivered }) => delivered === 3))
+    const workers = Layer.merge(CursorWorker.layer, RetryWorker.layer)
+    const delivered = until(Effect.map(stats, ({ delivered }) => delivered === 3))
+    yield* Effect.provide(Effect.zipRight(wake(), delivered), workers)
     assert.sameMembers(yield* held, [1, 2, 3])
   }).pipe(Effect.provide(services))
 })
@@ -70,19 +70,20 @@ const runner = (filename: string) =>
     return { host: Context.get(context, Host), scope, leave: Scope.close(scope, Exit.void) }
   })
 
-/** Actors whose cycles the test sees begin and ends, on whichever runner that is. */
-const puppets = (names: ReadonlyArray<string>) => {
+/** Actors whose cycles the test sees begin and ends, on whichever runner that is. One of them is bound to its process. */
+const puppets = (names: ReadonlyArray<string>, bound: string) => {
   const running = new Map<string, Array<{ readonly runner: number; readonly end: Deferred.Deferred<Next> }>>(
-    names.map((name) => [name, []])
+    [...names, bound].map((name) => [name, []])
   )
   const here = (name: string) => running.get(name) ?? []
   return {
     start: (runner: number, { host, scope }: { readonly host: Host["Type"]; readonly scope: Scope.Scope }) =>
       Effect.map(
-        Effect.forEach(names, (identity) =>
+        Effect.forEach([...names, bound], (identity) =>
           Scope.extend(
             host.start({
               identity,
+              isBound: identity === bound,
               pollInterval: Duration.infinity,
               cycle: Effect.acquireUseRelease(
                 Effect.map(Deferred.make<Next>(), (end) => {
@@ -112,7 +113,7 @@ describe("two runners of a cluster", () => {
       const fs = yield* FileSystem.FileSystem
       const filename = `${yield* fs.makeTempDirectoryScoped({ prefix: "trustlog-cluster-" })}/cluster.db`
       const names = Array.from({ length: 8 }, (_, n) => `actor-${n}`)
-      const { at, end, start } = puppets(names)
+      const { at, end, start } = puppets(names, "bound")
       const runner0 = yield* runner(filename)
       const ref0 = yield* start(0, runner0)
       // Alone, it runs all of them.
@@ -121,6 +122,8 @@ describe("two runners of a cluster", () => {
       const ref1 = yield* start(1, runner1)
       const of = (runner: number) => names.filter((name) => at(name).join() === String(runner))
       yield* until(Effect.sync(() => of(1).length > 0 && of(0).length + of(1).length === names.length))
+
+      assert.deepStrictEqual(at("bound"), [0, 1])
 
       const [theirs = assert.fail("runner 0 has none"), another = assert.fail("runner 0 has one")] = of(0)
       for (const name of names) {
