@@ -42,6 +42,11 @@ export interface Actor<E, R> {
    * has started it to see and to begin anew. Without it, the actor goes on for ever, backing off to 30 seconds.
    */
   readonly maxFailures?: number | undefined
+  /**
+   * Whether it works on what this process holds, such as a lease: a host of several processes runs it in the one that has
+   * started it, and each may have one of its name. Any other actor of such a host runs in one of those that have started it.
+   */
+  readonly isBound?: boolean | undefined
   /** How long an idle actor waits when nothing wakes it; 10 seconds by default. */
   readonly pollInterval?: Duration.DurationInput | undefined
 }

@@ -316,6 +316,7 @@ const actor = ({ lease, lost }: LaneLease.Held) =>
       identity: `cursor/${lease.lane}`,
       pollInterval: scanInterval,
       maxFailures,
+      isBound: true,
       cycle: cycle.pipe(
         Effect.map((progress) => progress.next),
         Effect.catchTag("LeaseLost", (error) => Effect.as(Effect.logWarning(error.message), Next.Stop())),

@@ -104,7 +104,12 @@ export const layer = <E, R, R2>(
         )
       })
     )
-    const keeper = yield* host.start({ identity: "lanes", cycle: keepShare, pollInterval: config.laneScan })
+    const keeper = yield* host.start({
+      identity: "lanes",
+      cycle: keepShare,
+      isBound: true,
+      pollInterval: config.laneScan
+    })
 
     const wake = (lane: Lane | undefined) => {
       if (lane === undefined) return Effect.forEach(lanes.values(), ({ ref }) => ref.send("Wake"), { discard: true })

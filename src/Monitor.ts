@@ -53,5 +53,5 @@ export const layer = (options: Options = {}): Layer.Layer<never, never, Reposito
   Layer.scopedDiscard(Effect.gen(function*() {
     const host = yield* Host
     const { cycle } = yield* session(options)
-    yield* host.start({ identity: "monitor", cycle })
+    yield* host.start({ identity: "monitor", cycle, isBound: true })
   }))

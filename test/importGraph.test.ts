@@ -3,6 +3,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { build } from "esbuild"
+import { readdir, readFile } from "node:fs/promises"
 import { fileURLToPath } from "node:url"
 
 /** Every package that they may be bundled with. None of them needs a runtime. */
@@ -67,6 +68,13 @@ describe("the import graph", () => {
       assert.deepStrictEqual(Array.from(graph.packages).filter((name) => !packages.includes(name)), [])
     })
   }
+
+  it("of everything but Host/Cluster leads to no cluster, which is an optional peer", async () => {
+    const folder = fileURLToPath(new URL("../src/", import.meta.url))
+    const files = (await readdir(folder, { recursive: true })).filter((name) => name.endsWith(".ts"))
+    const texts = await Promise.all(files.map((name) => readFile(`${folder}${name}`, "utf8")))
+    assert.deepStrictEqual(files.filter((_, n) => /@effect\/(cluster|rpc)\//.test(texts[n] ?? "")), ["Host/Cluster.ts"])
+  })
 
   it("of the workers leads to no host, no database and no log", async () => {
     for (const module of ["CursorWorker", "RetryWorker", "Drain"]) {
