@@ -10,6 +10,7 @@ export const load = (): Driver | undefined => {
   if (sqlite === undefined) return undefined
   return {
     name: "node:sqlite",
+    canIterate: canIterate(sqlite),
     canStopIterating: true,
     open: (filename, options) => {
       const database = new sqlite.DatabaseSync(filename, { readOnly: options.readonly })
@@ -30,6 +31,19 @@ const builtin = () => {
     return process.getBuiltinModule?.("node:sqlite")
   } finally {
     process.emitWarning = emitWarning
+  }
+}
+
+// Deno 2.9.6 ends an iteration where a row fails.
+const canIterate = (sqlite: NonNullable<ReturnType<typeof builtin>>): boolean => {
+  const database = new sqlite.DatabaseSync(":memory:")
+  try {
+    Array.from(database.prepare("SELECT abs(-9223372036854775807 - 1)").iterate())
+    return false
+  } catch {
+    return true
+  } finally {
+    database.close()
   }
 }
 
