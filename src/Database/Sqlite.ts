@@ -111,7 +111,7 @@ export const make = (
           ),
           () => true
         ),
-      file === memory || !driver.canIterate
+      file === memory
         ? undefined
         : Stream.scoped(Effect.map(lent, (own) => [own, (sql, step) => patiently(once(sql, step), () => true)]))
     )
@@ -146,7 +146,7 @@ export const make = (
     const inside = connection.make(
       database,
       insideRun,
-      driver.canIterate && driver.canStopIterating ? Stream.succeed([database, insideRun] as const) : undefined
+      driver.canStopIterating ? Stream.succeed([database, insideRun] as const) : undefined
     )
     const takeTurn = Effect.zipRight(
       turns.take,

@@ -31,8 +31,6 @@ export interface Database {
 
 export interface Driver {
   readonly name: "node:sqlite" | "libsql"
-  /** Whether an iteration fails where a row does; one that only ended there would look whole. */
-  readonly canIterate: boolean
   /** Whether an iteration that stops early lets go of its snapshot while the connection stays open. */
   readonly canStopIterating: boolean
   readonly open: (filename: string, options: { readonly readonly: boolean }) => Database

@@ -16,7 +16,6 @@ type Prepared = ReturnType<Database["prepare"]>
 /** The driver over the module, which whoever needs it imports. */
 export const make = (Libsql: Libsql): Driver => ({
   name: "libsql",
-  canIterate: true,
   canStopIterating: false,
   open: (filename, options) => {
     // It ignores its option `readonly`.
