@@ -57,7 +57,9 @@ export const delivery: Layer.Layer<
   Repository | Publisher | CircuitBreakers,
   DatabaseError | KeyError | LedgerError | PublisherError | UsageError,
   TrustlogConfig.TrustlogConfig | FileSystem.FileSystem | Path.Path
-> = Layer.mergeAll(repository, publisher, breakers).pipe(
+> = Layer.merge(publisher, breakers).pipe(
+  // First: where neither is there, it is the database that is missed.
+  Layer.provideMerge(repository),
   Layer.provideMerge(
     Layer.mergeAll(TrustlogConfig.layerWorkers, TrustlogConfig.layerTopics, TrustlogConfig.layerSigner)
   )

@@ -486,7 +486,8 @@ export const suite = (driver: "node:sqlite" | "libsql") =>
       const start = (verb: string, file: string, options: { readonly limit?: number; readonly uid?: number } = {}) =>
         Effect.acquireRelease(
           Effect.sync(() => {
-            const limit = options.limit === undefined ? "" : `ulimit -f ${options.limit}; `
+            // Where a runtime does not ignore the signal by itself, it would end the process.
+            const limit = options.limit === undefined ? "" : `trap '' XFSZ; ulimit -f ${options.limit}; `
             const child = spawn("sh", ["-c", `${limit}exec "$0" "$@"`, ...runtime.words, program, verb, driver, file], {
               stdio: ["ignore", "pipe", "inherit"],
               ...(options.uid !== undefined && { uid: options.uid, gid: options.uid })

@@ -8,13 +8,14 @@ import type { Driver, Row, Statement } from "./Driver.ts"
 export const load = (): Driver | undefined => {
   const sqlite = builtin()
   if (sqlite === undefined) return undefined
+  const canFail = canIterationFail(sqlite)
   return {
     name: "node:sqlite",
     canStopIterating: true,
     open: (filename, options) => {
       const database = new sqlite.DatabaseSync(filename, { readOnly: options.readonly })
       return {
-        prepare: (sql) => make(database.prepare(sql)),
+        prepare: (sql) => make(database.prepare(sql), canFail ? undefined : () => database.isOpen),
         isInTransaction: () => database.isOpen && database.isTransaction,
         close: () => database.close()
       }
@@ -33,7 +34,21 @@ const builtin = () => {
   }
 }
 
-const make = (statement: StatementSync): Statement => {
+// Deno 2.9.6 ends an iteration where a row fails, as if that were its end.
+const canIterationFail = (sqlite: NonNullable<ReturnType<typeof builtin>>): boolean => {
+  const database = new sqlite.DatabaseSync(":memory:")
+  try {
+    Array.from(database.prepare("SELECT abs(-9223372036854775807 - 1)").iterate())
+    return false
+  } catch {
+    return true
+  } finally {
+    database.close()
+  }
+}
+
+/** With `isOpen`, rows are read whole before they are iterated, for as long as the database is open. */
+const make = (statement: StatementSync, isOpen: (() => boolean) | undefined): Statement => {
   const prepared = (bigIntegers: boolean, arrays: boolean) => {
     statement.setReadBigInts(bigIntegers)
     statement.setReturnArrays(arrays)
@@ -47,7 +62,11 @@ const make = (statement: StatementSync): Statement => {
     },
     values: (params, bigIntegers) => prepared(bigIntegers, true).all(...params).map((row) => Object.values(row)),
     iterate: function*(params, bigIntegers) {
-      for (const row of prepared(bigIntegers, false).iterate(...params)) yield plain(row)
+      const rows = prepared(bigIntegers, false)
+      for (const row of isOpen === undefined ? rows.iterate(...params) : rows.all(...params)) {
+        if (isOpen?.() === false) throw new Error("the database has been closed")
+        yield plain(row)
+      }
     },
     get isReader() {
       return statement.columns().length > 0
