@@ -46,6 +46,8 @@ export const layer = <E, R, R2>(
     const config = yield* WorkerConfig
     const member = v4()
     const lanes = new Map<Lane, Owned>()
+    /** Whether it has looked at all: a program may end before that, and has appended. */
+    let hasLooked = false
     /** Every lane that there was when last looked. */
     let known = new Set<Lane>()
     /** Those that were free and others' turn. */
@@ -90,12 +92,21 @@ export const layer = <E, R, R2>(
         else if (seenBefore.has(lane)) yield* take(lane, now + Duration.toMillis(config.lease))
         else leftLying.add(lane)
       }
+      hasLooked = true
       return Next.Idle(leftLying.size === 0 ? {} : { atMost: Duration.times(config.laneScan, 0.5) })
     })
 
     yield* Effect.addFinalizer(() =>
       Effect.gen(function*() {
         const together = { concurrency: "unbounded", discard: true } as const
+        if (!hasLooked) {
+          yield* keepShare.pipe(
+            Effect.timeoutOption(config.shutdown),
+            Effect.catchAll((error) =>
+              Effect.logWarning(`what was appended is left for the next start: ${error.message}`)
+            )
+          )
+        }
         yield* Effect.forEach(lanes.values(), drain, together)
         yield* Effect.forEach(lanes, ([lane, owned]) => giveBack(lane, owned), together)
         yield* Effect.catchAll(

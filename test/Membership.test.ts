@@ -20,6 +20,7 @@ import { Next } from "../src/Actor.ts"
 import * as CircuitBreaker from "../src/CircuitBreaker.ts"
 import * as CursorWorker from "../src/CursorWorker.ts"
 import * as Sqlite from "../src/Database/Sqlite.ts"
+import { Host } from "../src/Host.ts"
 import * as HostLocal from "../src/Host/Local.ts"
 import * as Membership from "../src/Membership.ts"
 import * as Migrations from "../src/Migrations.ts"
@@ -154,6 +155,19 @@ it.effect("a lane that fails in one process again and again is begun anew: by an
     assert.deepStrictEqual(began, ["ill", "ill"])
     yield* ill.leave
   }).pipe(Effect.provide(layer), Logger.withMinimumLogLevel(LogLevel.None)))
+
+it.scoped("a program that ends before it has looked for lanes delivers all the same what it has appended", () =>
+  Effect.gen(function*() {
+    const { append, stats } = yield* Repository
+    yield* append([entry(1)])
+    const { start } = yield* Host
+    // As long as it lives, the look for lanes comes to nothing.
+    const busy = Host.of({
+      start: (actor) => start(actor.identity === "lanes" ? { ...actor, cycle: Effect.never } : actor)
+    })
+    yield* Effect.scoped(Layer.build(Layer.provide(CursorWorker.layer, Layer.succeed(Host, busy))))
+    assert.include(yield* stats, { delivered: 1, pending: 0 })
+  }).pipe(Effect.provide(layer)))
 
 onEach((server) => {
   suite(Effect.map(database(server), (url) => client(url, { maxConnections: 4 })))
