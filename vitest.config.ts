@@ -8,7 +8,10 @@ const leftToNode20 = [
   "test/Torture.test.ts",
   "test/Process.test.ts",
   "test/PulsarProcess.test.ts",
+  "test/PulsarEndToEnd.test.ts",
   "test/LedgerCrash.test.ts",
+  // Other people's clients of databases: they are given text and parameters, which other suites make on every runtime.
+  "test/transactions.test.ts",
   // Workers run in their own runtime, whatever starts it.
   "test/workerd/**",
   // It runs the package on all of them by itself.

@@ -62,6 +62,9 @@ const modules = sources
   .filter((module) => !/^(internal|cli)\//.test(module))
   .map((module) => module === "index" ? packageJson.name : `${packageJson.name}/${module}`)
 
+/** Its declarations name @effect/rpc's, which need those of browsers. */
+const cluster = `${packageJson.name}/Host/Cluster`
+
 const tarball = pack()
 
 const options = {
@@ -92,10 +95,14 @@ const install = async () => {
   for (const program of ["program.ts", "native.ts"]) {
     fs.copyFileSync(path.join(root, "test/packaging/consumer", program), path.join(app, program))
   }
-  write("modules.ts", modules.map((name, i) => `export * as m${i} from "${name}"\n`).join(""))
+  const importing = (names: ReadonlyArray<string>) =>
+    names.map((name, i) => `export * as m${i} from "${name}"\n`).join("")
+  write("modules.ts", importing(modules.filter((name) => name !== cluster)))
+  write("cluster.ts", importing([cluster]))
   for (const [name, compilerOptions] of Object.entries(modes)) {
     write(`${name}.json`, { compilerOptions, files: ["program.ts", "modules.ts"] })
   }
+  write("cluster.json", { compilerOptions: { ...modes["module nodenext"], skipLibCheck: true }, files: ["cluster.ts"] })
 }
 
 const needed = [
@@ -189,6 +196,8 @@ describe.skipIf(missing.length > 0)("the package, installed without scripts and 
       })
     }
   }
+
+  it("has types for an application's cluster", () => compile(7, ["-p", "cluster.json", "--noEmit"]))
 
   it("has types that fit those of pulsar-client", async () => {
     // Only where compilers look for it: it is not installed.

