@@ -86,6 +86,9 @@ export const make = (
     let appended = 0
     let duplicates = 0
     let deadLettered = 0
+    // Calls that came together have one `before`: what one of them appended, the others must not count again.
+    let countedFrom = -1
+    const counted = new Set<number>()
     const subscription: Subscriber.Options = {
       topics: options.topics,
       subscription: options.subscription ?? defaultSubscription,
@@ -106,20 +109,25 @@ export const make = (
       Effect.map(ledger.append(entries.map(messageOf)), ({ before, failure, outcomes }) => {
         const unfit: Array<Subscriber.Unfit> = []
         const unsure: Array<Subscriber.Entry> = []
-        const added = new Set<number>()
+        if (before > countedFrom) {
+          counted.clear()
+          countedFrom = before
+        }
         for (const [i, entry] of entries.entries()) {
           const outcome = outcomes[i]
           if (outcome?._tag === "Acknowledged") {
             const index = Ledger.unpackIndex(outcome.messageId) ?? 0
-            if (index >= before && !added.has(index)) added.add(index)
-            else duplicates++
+            if (index < before || counted.has(index)) duplicates++
+            else {
+              counted.add(index)
+              appended++
+            }
           } else if (outcome?._tag === "Refused") {
             unfit.push({ entry, reason: outcome.reason, error: `was refused: ${outcome.error}` })
           } else {
             unsure.push(entry)
           }
         }
-        appended += added.size
         return { unfit, unsure, failure }
       })
 

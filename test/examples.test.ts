@@ -72,7 +72,8 @@ describe("the examples", () => {
       const once = await run(...runtime.running(program), { cwd })
       assert.deepStrictEqual(once, { stderr: "", stdout: `{"delivered":2,"left":0,"outage":null}\n` })
       await append(2, 400)
-      const calls = path.join(cwd, "calls.mjs")
+      // Beside the program, from where packages are found.
+      const calls = path.join(path.dirname(program), "cron.calls.mjs")
       await fs.writeFile(
         calls,
         `import { handler } from ${JSON.stringify(program)}
