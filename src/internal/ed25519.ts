@@ -71,11 +71,18 @@ const ofPem = (pem: string): Either.Either<Encoded, KeyError> => {
   }
   const der = base64.decode(text.replace(/\s/g, ""))
   if (der === undefined) return Either.left(malformed("is PEM that is cut or damaged"))
-  // Asked here: not every runtime looks at the algorithm of what it imports.
-  return bytesToHex(der.subarray(0, 24)).includes(objectIdentifier)
-    ? Either.right({ format: label === "PUBLIC KEY" ? "spki" : "pkcs8", der })
-    : Either.left(new KeyError({ reason: "algorithm", problem: "is no Ed25519 key" }))
+  // Asked here: not every runtime looks at the algorithm of what it imports, nor at the form of a public key, which has one.
+  const hex = bytesToHex(der)
+  if (!hex.slice(0, 48).includes(objectIdentifier)) {
+    return Either.left(new KeyError({ reason: "algorithm", problem: "is no Ed25519 key" }))
+  }
+  if (label === "PRIVATE KEY") return Either.right({ format: "pkcs8", der })
+  return hex.startsWith(bytesToHex(publicPrefix)) && der.length === publicPrefix.length + publicKeyBytes
+    ? Either.right({ format: "spki", der })
+    : Either.left(malformed(damaged))
 }
+
+const damaged = "is an Ed25519 key that is cut or damaged, or in a form that this runtime does not read"
 
 const refusal = (cause: unknown): KeyError =>
   cause instanceof Error && cause.name === "NotSupportedError"
@@ -84,11 +91,7 @@ const refusal = (cause: unknown): KeyError =>
       problem: "cannot be used: this runtime's WebCrypto knows no Ed25519",
       cause
     })
-    : new KeyError({
-      reason: "malformed",
-      problem: "is an Ed25519 key that is cut or damaged, or in a form that this runtime does not read",
-      cause
-    })
+    : new KeyError({ reason: "malformed", problem: damaged, cause })
 
 const imported = (format: "pkcs8" | "spki" | "raw", der: Bytes, isExtractable: boolean) =>
   Effect.tryPromise({
