@@ -66,8 +66,12 @@ export const layer = <E, R, R2>(
 
     const giveBack = (lane: Lane, owned: Owned) => Effect.zipRight(Effect.sync(() => lanes.delete(lane)), owned.close)
 
+    /** What runs while a scope closes is not interrupted of itself, and would outlast its time. */
+    const inTime = <A, E, R3>(effect: Effect.Effect<A, E, R3>) =>
+      Effect.timeoutOption(Effect.interruptible(effect), config.shutdown)
+
     /** What is pending now is delivered, and what is under way finished: nothing need be sent twice after a restart. */
-    const drain = ({ ref }: Owned) => Effect.timeoutOption(ref.send("Drain"), config.shutdown)
+    const drain = ({ ref }: Owned) => inTime(ref.send("Drain"))
 
     const keepShare = Effect.gen(function*() {
       const members = yield* repository.register(member, config.lease)
@@ -100,11 +104,9 @@ export const layer = <E, R, R2>(
       Effect.gen(function*() {
         const together = { concurrency: "unbounded", discard: true } as const
         if (!hasLooked) {
-          yield* keepShare.pipe(
-            Effect.timeoutOption(config.shutdown),
-            Effect.catchAll((error) =>
-              Effect.logWarning(`what was appended is left for the next start: ${error.message}`)
-            )
+          yield* Effect.catchAll(
+            inTime(keepShare),
+            (error) => Effect.logWarning(`what was appended is left for the next start: ${error.message}`)
           )
         }
         yield* Effect.forEach(lanes.values(), drain, together)

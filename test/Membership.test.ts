@@ -156,6 +156,22 @@ it.effect("a lane that fails in one process again and again is begun anew: by an
     yield* ill.leave
   }).pipe(Effect.provide(layer), Logger.withMinimumLogLevel(LogLevel.None)))
 
+it.scopedLive("a cycle that does not end holds up the end of a program for as long as it may, and no longer", () =>
+  Effect.gen(function*() {
+    const { lanes } = yield* Repository
+    const scope = yield* Scope.make()
+    const hung = Membership.layer(({ lease }) =>
+      Effect.succeed({ identity: `cursor/${lease.lane}`, cycle: Effect.never })
+    )
+    yield* Scope.extend(Layer.build(hung), scope)
+    yield* Effect.repeat(lanes, { until: (found) => found.every(({ owner }) => owner !== null) })
+    yield* Scope.close(scope, Exit.void).pipe(Effect.disconnect, Effect.timeout("30 seconds"))
+    assert.isTrue((yield* lanes).every(({ owner }) => owner === null))
+  }).pipe(
+    Effect.provide(layer),
+    Effect.provide(Layer.succeed(WorkerConfig, { ...defaults, shutdown: Duration.millis(50) }))
+  ))
+
 it.scoped("a program that ends before it has looked for lanes delivers all the same what it has appended", () =>
   Effect.gen(function*() {
     const { append, stats } = yield* Repository

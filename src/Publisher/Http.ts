@@ -18,6 +18,7 @@ import { PublisherError } from "../TrustlogError.ts"
 import { type Answer, ofFailure, ofStatus } from "../internal/http/answer.ts"
 import * as headers from "../internal/http/headers.ts"
 import * as monotonic from "../internal/monotonic.ts"
+import { isLocal } from "../internal/serviceUrl.ts"
 
 export interface Options {
   /** Where records are posted to: `https://…`, or `http://…`. */
@@ -169,8 +170,7 @@ const admitted = ({ token, url }: Options): Effect.Effect<string, PublisherError
         "keep secrets out of the receiver's URL: set TRUSTLOG_HTTP_TOKEN or TRUSTLOG_HTTP_TOKEN_FILE"
       )
     }
-    const isLocal = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/i.test(parsed.hostname)
-    if (parsed.protocol === "http:" && token !== undefined && !isLocal) {
+    if (parsed.protocol === "http:" && token !== undefined && !isLocal(parsed.href)) {
       yield* Effect.logWarning(`the token is sent to ${parsed.origin} without encryption; https:// hides it`)
     }
     return url
