@@ -12,7 +12,6 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as Statement from "@effect/sql/Statement"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
-import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scheduler from "effect/Scheduler"
@@ -113,17 +112,7 @@ export const make = (
       }),
       { [limitsKey]: limits }
     )
-    const outermost = transaction.own(client, { begin: [begin], end: [] }, identity)
-    const joining = client.withTransaction
-    return Object.assign(client, {
-      withTransaction: <R, E, A>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
-        Effect.flatMap(Effect.serviceOption(SqlClient.TransactionConnection), (ambient) =>
-          Option.isSome(ambient) ? joining(effect) : Effect.withSpan(outermost(effect), "sql.transaction", {
-            kind: "client",
-            captureStackTrace: false,
-            attributes: { "db.system.name": "sqlite" }
-          }))
-    })
+    return transaction.withOwn(client, begin)
   })
 
 /** `make`, as a layer. */

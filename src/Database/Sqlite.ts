@@ -13,7 +13,6 @@ import * as Clock from "effect/Clock"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
@@ -168,17 +167,7 @@ export const make = (
       spanAttributes: [["db.system.name", "sqlite"]],
       ...(transformResultNames && { transformRows: Statement.defaultTransforms(transformResultNames).array })
     })
-    const outermost = transaction.own(client, { begin: [begin], end: [] }, identity)
-    const joining = client.withTransaction
-    return Object.assign(client, {
-      withTransaction: <R, E, A>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
-        Effect.flatMap(Effect.serviceOption(SqlClient.TransactionConnection), (ambient) =>
-          Option.isSome(ambient) ? joining(effect) : Effect.withSpan(outermost(effect), "sql.transaction", {
-            kind: "client",
-            captureStackTrace: false,
-            attributes: { "db.system.name": "sqlite" }
-          }))
-    })
+    return transaction.withOwn(client, begin)
   })
 
 /** `make`, as a layer. */

@@ -8,6 +8,7 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import type { DatabaseError } from "../TrustlogError.ts"
 import type { Bracket } from "./dialects/Dialect.ts"
@@ -119,4 +120,22 @@ export const joining = <F>(
       Effect.serviceOption(SqlClient.TransactionConnection),
       (ambient) => Option.isNone(ambient) ? open(effect) : savepoint(ambient.value, bracket, onFailure)(effect)
     )
+}
+
+/** An SQLite client with outermost transactions of ours in place of its own. Inner ones stay its savepoints. */
+export const withOwn = <C extends SqlClient.SqlClient>(client: C, begin: string): C => {
+  const outermost = own(client, { begin: [begin], end: [] }, identity)
+  const joining = client.withTransaction
+  return Object.assign(client, {
+    withTransaction: <R, E, A>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
+      Effect.flatMap(
+        Effect.serviceOption(SqlClient.TransactionConnection),
+        (ambient) =>
+          Option.isSome(ambient) ? joining(effect) : Effect.withSpan(outermost(effect), "sql.transaction", {
+            kind: "client",
+            captureStackTrace: false,
+            attributes: { "db.system.name": "sqlite" }
+          })
+      )
+  })
 }
