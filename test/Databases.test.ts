@@ -7,6 +7,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as fs from "node:fs/promises"
@@ -205,6 +206,28 @@ onEach((server) => {
         }
         const found = (yield* evidence.operations({ after: 0, limit: 99 })).map((row) => row.id)
         assert.deepStrictEqual(found, [1, 3, 101, 103, 201, 203].map(id))
+      }).pipe(Effect.provide(application()), Effect.provide(Layer.orDie(fresh(server, { maxConnections: 1 })))))
+  })
+
+  describe("a verb that waits for a connection", () => {
+    it.scopedLive("and is interrupted takes none with it, when one is free at last", () =>
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        const isHeld = yield* Deferred.make<void>()
+        const mayEnd = yield* Deferred.make<void>()
+        const holder = yield* Effect.fork(
+          repository.transaction(Effect.zipRight(Deferred.succeed(isHeld, undefined), Deferred.await(mayEnd)))
+        )
+        yield* Deferred.await(isHeld)
+        const waiting = yield* Effect.fork(repository.transaction(Effect.void))
+        yield* Effect.yieldNow()
+        const interrupting = yield* Effect.fork(Fiber.interrupt(waiting))
+        yield* Effect.yieldNow()
+        yield* Deferred.succeed(mayEnd, undefined)
+        yield* Fiber.join(holder)
+        yield* Fiber.join(interrupting)
+        // The only one there is.
+        yield* repository.transaction(Effect.void)
       }).pipe(Effect.provide(application()), Effect.provide(Layer.orDie(fresh(server, { maxConnections: 1 })))))
   })
 

@@ -8,8 +8,10 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
 import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
 import type { DatabaseError } from "../TrustlogError.ts"
 import type { Bracket } from "./dialects/Dialect.ts"
 
@@ -30,6 +32,25 @@ const isOpen = <F>(connection: Connection, onFailure: (error: SqlError) => F): E
     return error === undefined ? Effect.void : Effect.fail(onFailure(error))
   })
 
+/**
+ * A connection of one's own until the scope closes. That of PostgreSQL's client is lost to its pool if it comes to a fibre
+ * that was interrupted while it waited: so another fibre waits, and gives it back when nobody wants it any more.
+ */
+const reserve = (sql: SqlClient.SqlClient): Effect.Effect<Connection, SqlError, Scope.Scope> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const giveBack = Scope.close(scope, Exit.void)
+      const waiting = yield* Effect.forkDaemon(Scope.extend(sql.reserve, scope))
+      const connection = yield* Effect.onInterrupt(
+        restore(Fiber.join(waiting)),
+        () => Effect.forkDaemon(Effect.zipRight(Fiber.await(waiting), giveBack))
+      )
+      yield* Effect.addFinalizer(() => giveBack)
+      return connection
+    })
+  )
+
 /** Transactions on connections of their own: they never join an ambient one. */
 export const own = <F>(
   sql: SqlClient.SqlClient,
@@ -39,7 +60,7 @@ export const own = <F>(
 (effect) =>
   Effect.uninterruptibleMask((restore) =>
     Effect.scoped(Effect.gen(function*() {
-      const connection = yield* Effect.mapError(restore(sql.reserve), onFailure)
+      const connection = yield* Effect.mapError(restore(reserve(sql)), onFailure)
       const execute = (statement: string) =>
         Effect.mapError(connection.executeUnprepared(statement, [], undefined), onFailure)
       // It closes before the connection is given back. One that is lost has nothing to be put right.
