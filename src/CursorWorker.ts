@@ -4,6 +4,7 @@
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import type * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
@@ -218,11 +219,13 @@ export const session = (
             const page = yield* next
             const last = page?.rows.at(-1)?.position
             if (page === undefined || last === undefined) return Option.none()
+            // Read while this one is prepared, so that neither the database nor this process waits for the other.
+            const following = yield* Effect.forkScoped(Effect.zipRight(since, behind(page, last)))
             const prepared = yield* Delivery.prepare(lane, page.rows)
             const answered = yield* Deferred.make<void>()
             return Option.some([
               { page, last, prepared, since, answered },
-              { next: Effect.zipRight(since, behind(page, last)), since: Deferred.await(answered) }
+              { next: Fiber.join(following), since: Deferred.await(answered) }
             ])
           }))
 

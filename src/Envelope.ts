@@ -65,13 +65,36 @@ export const recorded = (operation: Operation, now: Timestamp): Recorded => ({
   traceparent: operation.traceparent
 })
 
-/** Whether a text is JSON. That it is canonical as well shows in the hash of what it becomes part of. */
-const isJson = (text: string): boolean => {
+/** Whether what stands in a payload's place is one. */
+type IsPayload = (text: string) => boolean
+
+/** It has just been written, or read, by ourselves. */
+const isOwn: IsPayload = () => true
+
+/** That it is canonical as well shows in the hash of what it becomes part of. */
+const isJson: IsPayload = (text) => {
   try {
     JSON.parse(text)
     return true
   } catch {
     return false
+  }
+}
+
+/**
+ * The same of a text that is known by its hash, if it ends where it did then: reading each payload would cost as much as
+ * hashing it. The members behind it are strings, or `false`: so what has taken in some of them ends like those, and as no object
+ * or array does.
+ */
+const isWhole: IsPayload = (text) => {
+  const last = text.charCodeAt(text.length - 1)
+  switch (text.charCodeAt(0)) {
+    case 0x7b:
+      return last === 0x7d
+    case 0x5b:
+      return last === 0x5d
+    default:
+      return isJson(text)
   }
 }
 
@@ -94,7 +117,7 @@ const text = (
   entry: Recorded,
   isStored: boolean,
   digest: string | null,
-  hasOwnPayload: boolean
+  isPayload: IsPayload
 ): string =>
   `{"action":${quoted(entry.action)},"actor":${quoted(entry.actor)}` +
   member("clientIp", entry.clientIp) +
@@ -104,7 +127,7 @@ const text = (
   member("occurredAt", entry.occurredAt) +
   (entry.payload === null
     ? ""
-    : hasOwnPayload || isJson(entry.payload)
+    : isPayload(entry.payload)
     ? `,"payload":${entry.payload}`
     : `, "payload":${JSON.stringify(entry.payload)}`) +
   member("requestHash", entry.requestHash) +
@@ -130,11 +153,11 @@ export const encode = (
   stream: string,
   entry: Recorded,
   options: { readonly isStored: boolean } = { isStored: true }
-): Encoded => encodeText(entry, text(stream, entry, options.isStored, null, false))
+): Encoded => encodeText(entry, text(stream, entry, options.isStored, null, isJson))
 
 /** The content hash alone. */
 export const contentHash = (stream: string, entry: Recorded): string =>
-  sha256.hexOfText(text(stream, entry, true, null, false))
+  sha256.hexOfText(text(stream, entry, true, null, isJson))
 
 /** Encodes an operation that has just been stated; refused when its envelope exceeds 4 MiB. */
 export const seal = (
@@ -144,7 +167,7 @@ export const seal = (
   options: { readonly isStored: boolean } = { isStored: true }
 ): Either.Either<Encoded, InvalidOperation> => {
   const entry = recorded(operation, now)
-  const encoded = encodeText(entry, text(stream, entry, options.isStored, null, true))
+  const encoded = encodeText(entry, text(stream, entry, options.isStored, null, isOwn))
   return encoded.bytes.length > maxEnvelopeBytes
     ? Either.left(
       new InvalidOperation({
@@ -204,7 +227,7 @@ export const decode = (bytes: Uint8Array): Either.Either<Envelope, string> => {
   const entry = recorded(operation.right, occurredAt)
   // Comparing with what would have been sent also finds missing ids, duplicate keys and numbers that were not kept.
   const isStored = stored !== false
-  if (text(stream, entry, isStored, digest, true) !== line) return Either.left("is not in canonical form")
+  if (text(stream, entry, isStored, digest, isOwn) !== line) return Either.left("is not in canonical form")
   return Either.right({
     ...entry,
     stream,
@@ -253,7 +276,7 @@ export const ofRow = (
   row: Recorded & { readonly contentHash: string | null }
 ): Either.Either<Encoded, Unfit> => {
   if (row.contentHash !== null) {
-    const encoded = encode(stream, row)
+    const encoded = encodeText(row, text(stream, row, true, null, isWhole))
     return encoded.contentHash === row.contentHash
       ? Either.right(encoded)
       : Either.left({ reason: "altered", error: "the row no longer matches its content hash" })
@@ -271,4 +294,4 @@ export const ofRow = (
  * 65,535 bytes, since every other field has a maximum.
  */
 export const digestForm = (envelope: Envelope): Uint8Array =>
-  utf8.encode(text(envelope.stream, { ...envelope, payload: null }, envelope.isStored, envelope.contentHash, true))
+  utf8.encode(text(envelope.stream, { ...envelope, payload: null }, envelope.isStored, envelope.contentHash, isOwn))

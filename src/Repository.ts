@@ -40,10 +40,14 @@ export interface Appended {
 export interface Row extends Recorded {
   readonly position: number
   readonly lane: Lane
-  readonly strategy: Strategy.Stored
-  readonly payloadBytes: number
   /** `null` on rows that plain SQL wrote: then the hash that is computed at delivery is the reference. */
   readonly contentHash: string | null
+}
+
+/** A row with what delivery does not ask for. */
+export interface StoredRow extends Row {
+  readonly strategy: Strategy.Stored
+  readonly payloadBytes: number
 }
 
 /** The state of a topic's circuit breaker: `closed` = records flow, `open` = held, `half-open` = probing. */
@@ -108,7 +112,7 @@ export interface Settlement {
 }
 
 /** A record in its second line. */
-export interface Retry extends Row {
+export interface Retry extends StoredRow {
   /** Refusals settled so far. */
   readonly attempts: number
   readonly reason: Reason
@@ -134,7 +138,7 @@ export interface RetrySettlement {
 }
 
 /** A record that is retried no more, until a person replays it. */
-export interface DeadLetter extends Row {
+export interface DeadLetter extends StoredRow {
   readonly attempts: number
   readonly reason: Reason
   readonly error: string
@@ -235,7 +239,7 @@ export interface Stats {
 }
 
 /** A row with every place that accounts for it, but for the receipts. */
-export interface Accounted extends Row {
+export interface Accounted extends StoredRow {
   /** Whether it is pending, in its own lane. */
   readonly isPending: boolean
   readonly retryState: "waiting" | "dead" | null

@@ -367,4 +367,28 @@ describe("a row with a content hash", () => {
     }
     assert.strictEqual(Either.getOrThrow(Either.flip(Envelope.ofRow(now, row))).reason, "altered")
   })
+
+  it("is not made of a row whose payload has taken in, or given away, a part of its neighbours", () => {
+    const payloads = [`{"a":[1,{"b":"}"}]}`, `[{"requestHash":"x"},"]"]`, `"text"`, "12.5", "true", "null", `{}`, `[]`]
+    for (const payload of payloads) {
+      const sealed = { ...recorded, payload }
+      const row = { ...sealed, contentHash: Envelope.contentHash(stream, sealed) }
+      assert.isTrue(Either.isRight(Envelope.ofRow(stream, row)))
+      const changes = [
+        { payload: `${payload},"requestHash":"${row.requestHash}"`, requestHash: null },
+        {
+          payload: `${payload},"requestHash":"${row.requestHash}","responseHash":"${row.responseHash}"`,
+          requestHash: null,
+          responseHash: null
+        },
+        ...Array.from(payload, (_, at) => ({ payload: payload.slice(0, at), requestHash: payload.slice(at) })),
+        { payload: `${payload} ` },
+        { payload: "" }
+      ]
+      for (const change of changes) {
+        const unfit = Envelope.ofRow(stream, { ...row, ...change })
+        assert.strictEqual(Either.isLeft(unfit) && unfit.left.reason, "altered", JSON.stringify(change))
+      }
+    }
+  })
 })

@@ -32,9 +32,10 @@ export const layer = (server: Server): Layer.Layer<Listener> =>
             const client = yield* Effect.acquireRelease(
               Effect.sync(() => new Pg.Client(config)),
               (client) =>
+                // Interruptible as a whole it would not even begin, when it is an interruption that ends all.
                 Effect.promise(() => client.end().catch(() => undefined)).pipe(
-                  Effect.timeoutOption("1 second"),
-                  Effect.interruptible
+                  Effect.interruptible,
+                  Effect.timeoutOption("1 second")
                 )
             )
             client.on("error", (error) => emit.fail(error))

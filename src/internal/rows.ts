@@ -7,7 +7,7 @@ import type { Recorded } from "../Envelope.ts"
 import type { Kind, Lane, OperationId, Timestamp } from "../Operation.ts"
 import type * as Publisher from "../Publisher.ts"
 import type { Receipt } from "../Receipt.ts"
-import type { Accounted, DeadLetter, Retry, Row, Size } from "../Repository.ts"
+import type { Accounted, DeadLetter, Retry, Row, Size, StoredRow } from "../Repository.ts"
 
 type Numeric = number | string | bigint
 
@@ -35,19 +35,43 @@ export const newColumns = [
 /** The columns of `operation` that make a row, in the order of the table. */
 export const operationColumns = ["position", ...newColumns] as const
 
-export interface OperationRow {
+/** The columns that are read for delivery: each one more costs as much as hashing a short text. */
+const deliveredColumns = [
+  "position",
+  "id",
+  "kind",
+  "occurred_at",
+  "actor",
+  "action",
+  "target",
+  "source",
+  "request_hash",
+  "response_hash",
+  "client_ip",
+  "server_ip",
+  "traceparent",
+  "content_hash"
+] as const
+
+/** Columns of a table as they are selected. */
+const selected = (names: ReadonlyArray<string>) => Object.fromEntries(names.map((name) => [name, `o.${name}`]))
+
+/** The columns of `operation o` that make a stored row. */
+export const storedColumns = selected(operationColumns)
+
+/** What a page of `operation o` and `trustlog_pending p` is read by, but for the payload. */
+export const pageColumns = { ...selected(deliveredColumns), other_lane: "NULLIF(o.lane, p.lane)" }
+
+interface DeliveredRow {
   readonly position: Numeric
   readonly id: string
   readonly kind: Kind
-  readonly lane: string
-  readonly strategy: "DbOnly" | "DbAndTrustlog"
   readonly occurred_at: string
   readonly actor: string
   readonly action: string
   readonly target: string
   readonly source: string | null
   readonly payload: string | null
-  readonly payload_bytes: Numeric
   readonly request_hash: string | null
   readonly response_hash: string | null
   readonly client_ip: string | null
@@ -56,30 +80,51 @@ export interface OperationRow {
   readonly content_hash: string | null
 }
 
+export interface PageRow extends DeliveredRow {
+  /** The lane that the row names, where it is not the one that it is pending in. */
+  readonly other_lane: string | null
+}
+
+export interface OperationRow extends DeliveredRow {
+  readonly lane: string
+  readonly strategy: "DbOnly" | "DbAndTrustlog"
+  readonly payload_bytes: Numeric
+}
+
 // A row is taken as it stands, whatever it holds: whether it is what was recorded is decided by its hash.
 export const lane = Brand.nominal<Lane>()
 const operationId = Brand.nominal<OperationId>()
 const timestamp = Brand.nominal<Timestamp>()
 
-export const row = (r: OperationRow): Row => ({
+const recorded = (r: DeliveredRow): Recorded & Pick<Row, "position" | "contentHash"> => ({
   position: Number(r.position),
   id: operationId(r.id),
   kind: r.kind,
-  lane: lane(r.lane),
-  strategy: r.strategy,
   occurredAt: timestamp(r.occurred_at),
   actor: r.actor,
   action: r.action,
   target: r.target,
   source: r.source,
   payload: r.payload,
-  payloadBytes: Number(r.payload_bytes),
   requestHash: r.request_hash,
   responseHash: r.response_hash,
   clientIp: r.client_ip,
   serverIp: r.server_ip,
   traceparent: r.traceparent,
   contentHash: r.content_hash
+})
+
+/** A row that is pending in a lane. */
+export const pending = (r: PageRow, of: Lane): Row => ({
+  ...recorded(r),
+  lane: r.other_lane === null ? of : lane(r.other_lane)
+})
+
+export const row = (r: OperationRow): StoredRow => ({
+  ...recorded(r),
+  lane: lane(r.lane),
+  strategy: r.strategy,
+  payloadBytes: Number(r.payload_bytes)
 })
 
 const decoder = new TextDecoder()

@@ -169,6 +169,16 @@ describe.concurrent("PostgreSQL's notifications", () => {
         )
       }))
 
+    it.scopedLive("are listened to for as long as the application lives, and no longer", () =>
+      Effect.gen(function*() {
+        const url = yield* Server.database(server)
+        yield* Effect.scoped(Effect.gen(function*() {
+          yield* resting(repository(url))
+          assert.strictEqual((yield* listeners(url)).length, 1)
+        }))
+        yield* until(Effect.map(listeners(url), (left) => left.length === 0))
+      }))
+
     it.scopedLive("are not relied upon: without the connection that listens an append is found, and it comes back", () =>
       Effect.gen(function*() {
         const url = yield* Server.database(server)

@@ -38,6 +38,8 @@ export interface Options {
   readonly dataDirectory?: string | undefined
   /** Settings by name, as in the server's configuration. */
   readonly settings?: Readonly<Record<string, string>> | undefined
+  /** How long the files of PostgreSQL's log are: 1 MiB, where data are to be small. */
+  readonly walSegmentMegabytes?: number | undefined
 }
 
 /** One that listens at `At`: a port, or several. */
@@ -288,7 +290,10 @@ export const startPostgreSQL = (name: string, bin: string, options: Options = {}
       await owned(data, nobody)
       await run(
         path.join(bin, "initdb"),
-        ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync", "--wal-segsize=1"],
+        [
+          ...["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"],
+          `--wal-segsize=${options.walSegmentMegabytes ?? 1}`
+        ],
         { ...nobody, cwd: data, env: environment() }
       )
     },

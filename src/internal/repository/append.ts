@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Envelope from "../../Envelope.ts"
 import { type Lane, timestampOf } from "../../Operation.ts"
-import { type Appended, type Entry, maxBatch, type Repository, type Row } from "../../Repository.ts"
+import { type Appended, type Entry, maxBatch, type Repository, type StoredRow } from "../../Repository.ts"
 import { DatabaseError, InvalidOperation, OperationConflict } from "../../TrustlogError.ts"
 import * as rows from "../rows.ts"
 import { type Context, row as rowColumns } from "./context.ts"
@@ -55,7 +55,7 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
     })
 
   /** What a row is compared by; one that plain SQL wrote, and that is no operation, equals nothing. */
-  const hashOf = (row: Row): string | undefined =>
+  const hashOf = (row: StoredRow): string | undefined =>
     row.contentHash ?? Either.getOrUndefined(
       Either.map(Envelope.restate(row), (restated) => Envelope.contentHash(stream, restated))
     )

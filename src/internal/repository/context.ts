@@ -11,7 +11,7 @@ import type { Breaker, Lease } from "../../Repository.ts"
 import { DatabaseError, LeaseLost } from "../../TrustlogError.ts"
 import type { Columns, Dialect } from "../dialects/Dialect.ts"
 import * as fragments from "../dialects/fragments.ts"
-import { operationColumns } from "../rows.ts"
+import { storedColumns } from "../rows.ts"
 import * as tables from "../tables.ts"
 import * as transaction from "../transaction.ts"
 
@@ -35,10 +35,8 @@ export interface LaneRow {
 export const bytesOfRow = `CASE WHEN o.content_hash IS NULL THEN COALESCE(LENGTH(o.payload), 0)
   WHEN o.payload_bytes BETWEEN 0 AND 1000000000 THEN o.payload_bytes ELSE 1000000000 END`
 
-const rowColumns: Columns = Object.fromEntries(operationColumns.map((name) => [name, `o.${name}`]))
-
-/** The columns of `operation o` that make a row, and others. */
-export const row = (others: Columns = {}): Columns => ({ ...rowColumns, ...others })
+/** The columns of `operation o` that make a stored row, and others. */
+export const row = (others: Columns = {}): Columns => ({ ...storedColumns, ...others })
 
 /** An error's text may come from anywhere: what is kept of it fits every database's column, and its characters. */
 export const errorText = (text: string): string => text.slice(0, 4_000).replaceAll(/[\0\p{Surrogate}]/gu, "\uFFFD")

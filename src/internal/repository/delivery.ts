@@ -2,18 +2,73 @@
  * The first line: pages of pending rows, and what became of them.
  */
 import * as Effect from "effect/Effect"
-import type { Refusal, Repository } from "../../Repository.ts"
+import type { Lease, Refusal, Repository } from "../../Repository.ts"
 import * as rows from "../rows.ts"
-import { type Context, errorText, row } from "./context.ts"
+import { bytesOfRow, type Context, errorText } from "./context.ts"
 import type { Losses } from "./losses.ts"
 import type { Receipts } from "./receipts.ts"
+
+/** Where a page begins, and how large it may be. */
+type Bounds = Parameters<Repository["Type"]["page"]>[1]
 
 export const make = (context: Context, losses: Losses, receipts: Receipts): Pick<
   Repository["Type"],
   "page" | "markInFlight" | "countLoss" | "settle" | "setBreaker"
 > => {
   const { cursor, dialect, fence, fencedUpdate, laneName, later, now, pending, retry, sql, transact } = context
-  const pageColumns = row({ total: "b.total" })
+
+  // Below, the bound stands on both sides of the join: a planner that does not carry it across reads the whole history.
+
+  /**
+   * The next rows, none of them larger than its share of a page: so nobody need add up their bytes. `large` is the place of
+   * the first that is larger, which is without its payload.
+   */
+  const readSmall = (lease: Lease, { after, limit, maxBytes }: Bounds) =>
+    Effect.gen(function*() {
+      const isLarge = `${bytesOfRow} > ${Math.floor(maxBytes / limit)}`
+      const columns = {
+        ...rows.pageColumns,
+        payload: `CASE WHEN ${isLarge} THEN NULL ELSE o.payload END`,
+        is_large: `CASE WHEN ${isLarge} THEN 1 END`
+      }
+      const found = yield* dialect.select<rows.PageRow & { readonly is_large: number | null }>(
+        columns,
+        sql`FROM ${pending} p ${dialect.joinInOrder} ${context.operation} o ON o.position = p.position
+          WHERE p.lane = ${lease.lane} AND p.position > ${after} AND o.position > ${after}
+          ORDER BY p.position ${context.limit(limit)}`
+      )
+      return { found, large: found.findIndex((row) => row.is_large !== null) }
+    })
+
+  /** The next rows, until their bytes are those of a page: one at least. */
+  const readLarge = (lease: Lease, { after, limit, maxBytes }: Bounds) =>
+    dialect.select<rows.PageRow & { readonly total: number }>(
+      { ...rows.pageColumns, payload: "o.payload", total: "p.total" },
+      sql`FROM (
+        SELECT s.position, s.lane, SUM(s.bytes) OVER (ORDER BY s.position) - s.bytes AS bytes_before,
+          count(*) OVER () AS total
+        FROM (
+          SELECT p.position, p.lane, ${context.bytes} AS bytes
+          FROM ${pending} p ${dialect.joinInOrder} ${context.operation} o ON o.position = p.position
+          WHERE p.lane = ${lease.lane} AND p.position > ${after} AND o.position > ${after}
+          ORDER BY p.position ${context.limit(limit)}
+        ) s
+      ) p ${dialect.joinInOrder} ${context.operation} o ON o.position = p.position
+      WHERE p.bytes_before < ${maxBytes} ORDER BY p.position`
+    )
+
+  const read = (lease: Lease, bounds: Bounds) =>
+    Effect.gen(function*() {
+      const { found, large } = yield* readSmall(lease, bounds)
+      const row = (found: rows.PageRow) => rows.pending(found, lease.lane)
+      if (large === -1) return { rows: found.map(row), isFull: found.length === bounds.limit }
+      if (large > 0) return { rows: found.slice(0, large).map(row), isFull: true }
+      const larger = yield* readLarge(lease, bounds)
+      return {
+        rows: larger.map(row),
+        isFull: larger.length === bounds.limit || larger.length < Number(larger[0]?.total ?? 0)
+      }
+    })
 
   const insertRefused = (lane: string, refused: ReadonlyArray<Refusal>) =>
     Effect.gen(function*() {
@@ -35,32 +90,13 @@ export const make = (context: Context, losses: Losses, receipts: Receipts): Pick
     })
 
   return {
-    // The bound stands on both sides of the join: a planner that does not carry it across reads the whole history.
-    page: (lease, { after, limit, maxBytes }) =>
+    page: (lease, bounds) =>
       context.page(
         `reading lane ${lease.lane}`,
         Effect.gen(function*() {
           const lane = yield* context.check(lease)
           if (Number(lane.paused) === 1) return { rows: [], isFull: false, isPaused: true }
-          const found = yield* dialect.select<rows.OperationRow & { readonly total: number }>(
-            pageColumns,
-            sql`FROM (
-              SELECT s.position, SUM(s.bytes) OVER (ORDER BY s.position) - s.bytes AS bytes_before,
-                count(*) OVER () AS total
-              FROM (
-                SELECT p.position, ${context.bytes} AS bytes
-                FROM ${pending} p ${dialect.joinInOrder} ${context.operation} o ON o.position = p.position
-                WHERE p.lane = ${lease.lane} AND p.position > ${after} AND o.position > ${after}
-                ORDER BY p.position ${context.limit(limit)}
-              ) s
-            ) b ${dialect.joinInOrder} ${context.operation} o ON o.position = b.position
-            WHERE b.bytes_before < ${maxBytes} ORDER BY b.position`
-          )
-          return {
-            rows: found.map(rows.row),
-            isFull: found.length === limit || found.length < Number(found[0]?.total ?? 0),
-            isPaused: false
-          }
+          return { ...(yield* read(lease, bounds)), isPaused: false }
         })
       ),
 

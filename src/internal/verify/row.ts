@@ -5,7 +5,7 @@ import * as Either from "effect/Either"
 import * as Envelope from "../../Envelope.ts"
 import { kindOfLane } from "../../Operation.ts"
 import type { Leaf, Receipt } from "../../Receipt.ts"
-import type { Accounted, Row, Size } from "../../Repository.ts"
+import type { Accounted, Size, StoredRow } from "../../Repository.ts"
 
 /** So many rows, and about so many bytes of payloads, are in memory at once. */
 const maxRead = { rows: 500, bytes: 8 * 1024 * 1024 } as const
@@ -28,7 +28,7 @@ export const chunks = (sizes: ReadonlyArray<Size>): ReadonlyArray<ReadonlyArray<
 }
 
 /** Nothing, on a row that carries no content hash of its own; otherwise what is wrong with the row. */
-export const problem = (stream: string, row: Row): string | undefined => {
+export const problem = (stream: string, row: StoredRow): string | undefined => {
   const texts: ReadonlyArray<unknown> = [
     row.id,
     row.kind,
@@ -57,14 +57,14 @@ export const problem = (stream: string, row: Row): string | undefined => {
 }
 
 /** The hash of what is sent for a row, or why nothing can be. */
-const sentHash = (stream: string, row: Row): Either.Either<string, string> =>
+const sentHash = (stream: string, row: StoredRow): Either.Either<string, string> =>
   Either.mapBoth(Envelope.ofRow(stream, row), {
     onLeft: (unfit) => unfit.error,
     onRight: (encoded) => encoded.contentHash
   })
 
 /** How a delivered row differs from what its receipt says. */
-export const contradiction = (stream: string, row: Row, leaf: Leaf, receipt: Receipt): string | undefined => {
+export const contradiction = (stream: string, row: StoredRow, leaf: Leaf, receipt: Receipt): string | undefined => {
   if (row.id !== leaf.id) return `its row, at position ${row.position}, now says that it is ${row.id}`
   if (row.lane !== receipt.lane) return `was delivered in lane ${receipt.lane}, and its row says ${row.lane}`
   const own = problem(stream, row)
@@ -79,7 +79,7 @@ export const contradiction = (stream: string, row: Row, leaf: Leaf, receipt: Rec
 }
 
 /** How a row differs from an entry of the ledger that no receipt names. */
-export const differs = (stream: string, row: Row, contentHash: string): boolean => {
+export const differs = (stream: string, row: StoredRow, contentHash: string): boolean => {
   const sent = sentHash(stream, row)
   return Either.isLeft(sent) || sent.right !== contentHash
 }
