@@ -88,6 +88,8 @@ export const session = (
     // After a loss, of the connection or of a process, records go in single file until one succeeds; then pages grow
     // again by doubling, so that a record that breaks every page it is in is soon at the head of one.
     let rows = lease.isRecovered || lease.breaker !== "closed" ? 1 : config.pageRows
+    /** So many rows the log has answered in a quarter of its deadline, as it was when last seen: the most that a page holds. */
+    let answerable = Infinity
     /** Whether the log must say that it is well before anything is sent. */
     let isDoubted = rows === 1
     let written = lease.breaker
@@ -176,9 +178,7 @@ export const session = (
         const progress = { ...again, ...total }
         if (trouble === undefined) {
           yield* isWell(permit)
-          rows = tail.isFull
-            ? Math.min(Math.max(rows, tail.rows.length) * 2, config.backlogPageRows)
-            : Math.min(Math.max(rows * 2, 1), config.pageRows)
+          rows = tail.isFull ? following(tail) : Math.min(Math.max(rows * 2, 1), config.pageRows, answerable)
           return progress
         }
         if (!trouble.isSuspicious && trouble.outage !== undefined) {
@@ -187,6 +187,16 @@ export const session = (
         return { ...progress, ...(yield* lose(permit, isSingleFile, trouble.outage)) }
       }
     )
+
+    /** So many rows the page behind a full one may hold. */
+    const following = (page: Page): number =>
+      Math.min(Math.max(rows, page.rows.length) * 2, config.backlogPageRows, answerable)
+
+    /** Takes note of how long the log needed: what cannot be answered in time is sent again and again. */
+    const paced = (messages: number, millis: number) => {
+      const budget = Duration.toMillis(config.publishDeadline) / 4
+      if (messages > 0) answerable = Math.max(1, Math.floor(messages * budget / Math.max(1, millis)))
+    }
 
     const countOf = ({ attempt, refused }: Unsettled) => ({
       delivered: attempt.delivered.length,
@@ -209,8 +219,7 @@ export const session = (
             if (isSingleFile || !page.isFull || trouble !== undefined || (yield* monotonic.now) >= endsAt)
               return undefined
             yield* nextTurn
-            const limit = Math.min(Math.max(rows, page.rows.length) * 2, config.backlogPageRows)
-            return yield* repository.page(lease, { after: last, limit, maxBytes: config.pageBytes })
+            return yield* repository.page(lease, { after: last, limit: following(page), maxBytes: config.pageBytes })
           })
 
         const begin: Step = { next: Effect.succeed(first), since: Effect.void }
@@ -237,7 +246,9 @@ export const session = (
             Effect.gen(function*() {
               if (trouble !== undefined) return undefined
               // Its time begins when the page before it was answered, which the log may have worked on until then.
+              const from = yield* monotonic.now
               const attempt = yield* Delivery.publish(prepared, since)
+              paced(prepared.messages.length, (yield* monotonic.now) - from)
               yield* Deferred.succeed(answered, undefined)
               if (attempt.unknown.length > 0) trouble ??= attempt
               const refused = yield* Delivery.refusals(

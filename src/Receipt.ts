@@ -50,23 +50,28 @@ export const genesis = "0".repeat(64)
 const fixedBytes = 50
 const longestOffset = 8
 
-const digitOf = (hex: string, at: number): number => {
-  const code = hex.charCodeAt(at)
-  if (code >= 48 && code <= 57) return code - 48
-  const lower = code | 32
-  if (lower >= 97 && lower <= 102) return lower - 87
-  throw new RangeError(`a leaf holds ids and hashes in hex, which ${hex} is not`)
-}
+/** What a character is worth as a hex digit, by its code; 255 for what is none. */
+const digits = Uint8Array.from({ length: 128 }, (_, code) => {
+  const digit = Number.parseInt(String.fromCharCode(code), 16)
+  return Number.isNaN(digit) ? 255 : digit
+})
+
+const hyphen = 45
 
 /** Writes hex digits as bytes, leaving out the hyphens of a UUID, and returns where they end. */
 const writeHex = (hex: string, into: Uint8Array, start: number): number => {
   let at = start
   for (let i = 0; i < hex.length;) {
-    if (hex.charCodeAt(i) === 45) i++
-    else {
-      into[at++] = digitOf(hex, i) << 4 | digitOf(hex, i + 1)
-      i += 2
+    const code = hex.charCodeAt(i)
+    if (code === hyphen) {
+      i++
+      continue
     }
+    const high = digits[code] ?? 255
+    const low = digits[hex.charCodeAt(i + 1)] ?? 255
+    if ((high | low) > 15) throw new RangeError(`a leaf holds ids and hashes in hex, which ${hex} is not`)
+    into[at++] = high << 4 | low
+    i += 2
   }
   return at
 }

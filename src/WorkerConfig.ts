@@ -37,7 +37,7 @@ export interface Shape {
 export const defaults: Shape = {
   scanInterval: Duration.seconds(10),
   pageRows: 100,
-  backlogPageRows: 1000,
+  backlogPageRows: 4000,
   pageBytes: 8 * 1024 * 1024,
   lease: Duration.seconds(10),
   leaseRenewal: Duration.seconds(3),

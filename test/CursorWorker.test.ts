@@ -80,16 +80,17 @@ describe("delivery", () => {
   )
 
   test(
-    "pages grow to a thousand rows while a backlog drains, and a short one makes them small again",
+    "pages grow to four thousand rows while a backlog drains, and a short one makes them small again",
     Effect.gen(function*() {
-      yield* appended(4000)
+      yield* appended(6_000)
+      yield* (yield* Repository).append(Array.from({ length: 6_000 }, (_, n) => entry(6_001 + n)))
       const session = yield* begin()
       yield* run(session)
-      assert.deepStrictEqual(yield* sizes, [100, 200, 400, 800, 1000, 1000, 500])
+      assert.deepStrictEqual(yield* sizes, [100, 200, 400, 800, 1600, 3200, 4000, 1700])
       const repository = yield* Repository
-      yield* repository.append(Array.from({ length: 150 }, (_, n) => entry(5000 + n)))
+      yield* repository.append(Array.from({ length: 150 }, (_, n) => entry(20_000 + n)))
       yield* run(session)
-      assert.deepStrictEqual((yield* sizes).slice(7), [100, 50])
+      assert.deepStrictEqual((yield* sizes).slice(8), [100, 50])
     })
   )
 
@@ -273,6 +274,29 @@ describe("the pages of a backlog", () => {
       assert.deepStrictEqual(one.numbers, [1])
       yield* one.acknowledge
       yield* Fiber.join(again)
+    })
+  )
+
+  test(
+    "are as large as the log can answer in a quarter of its time, as fast as it was last seen",
+    Effect.gen(function*() {
+      yield* appended(1000)
+      const { cycle, next } = yield* answering
+      const fiber = yield* Effect.fork(cycle)
+      const [first, second] = [yield* next, yield* next]
+      yield* TestClock.adjust("15 seconds")
+      yield* first.acknowledge
+      yield* second.acknowledge
+      assert.include(yield* Fiber.join(fiber), { delivered: 300 })
+      const another = yield* Effect.fork(cycle)
+      const third = yield* next
+      assert.deepStrictEqual([first, second, third].map(({ numbers }) => numbers.length), [100, 200, 100])
+      yield* TestClock.adjust("15 seconds")
+      yield* third.acknowledge
+      yield* (yield* next).acknowledge
+      yield* Fiber.join(another)
+      yield* Effect.fork(cycle)
+      assert.strictEqual((yield* next).numbers.length, 50)
     })
   )
 
