@@ -153,7 +153,11 @@ export const make: Effect.Effect<Trustlog["Type"], never, Repository | Publisher
         yield* repository.wake(Array.from(lanes))
       }
       return results
-    }).pipe(Effect.withSpan("Trustlog.append", { attributes: { "trustlog.batch": inputs.length } }))
+    }).pipe(Effect.withSpan("Trustlog.append", {
+      // Where it was called from is in the caller's spans, and costs as much as the rest of it.
+      captureStackTrace: false,
+      attributes: { "trustlog.batch": inputs.length }
+    }))
 
   return Trustlog.of({
     append: (operation, options) =>

@@ -7,14 +7,17 @@
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import type * as SqlClient from "@effect/sql/SqlClient"
+import { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Pg from "pg"
 import type { Server } from "../DatabaseUrl.ts"
 import type { Listener } from "../Listener.ts"
 import * as ListenerPostgreSQL from "../Listener/PostgreSQL.ts"
 import { DatabaseError } from "../TrustlogError.ts"
 import { classify, messageOf } from "../internal/dialects/postgresqlErrors.ts"
 import * as driver from "../internal/drivers/postgresql.ts"
+import { prepare } from "../internal/preparedStatements.ts"
 import * as socket from "../internal/socket.ts"
 
 export interface Options {
@@ -31,23 +34,51 @@ export interface Options {
   readonly transformQueryNames?: ((name: string) => string) | undefined
 }
 
+/** Whether a connection is to the server itself, and not to a pooler that hands it on. */
+const isDirect = async (client: Pg.PoolClient): Promise<boolean> => {
+  const { rows: [row] } = await client.query<{ readonly pid: number }>("SELECT pg_backend_pid() AS pid")
+  return row?.pid === Reflect.get(client, "processID")
+}
+
+/** The connections. One that is lost is made again when it is needed. */
+const pool = (options: Pg.PoolConfig) =>
+  Effect.acquireRelease(
+    Effect.tryPromise({
+      try: async () => {
+        const pool = new Pg.Pool(options)
+        pool.on("error", () => {})
+        try {
+          const client = await pool.connect()
+          try {
+            if (await isDirect(client)) {
+              prepare(client)
+              pool.on("connect", prepare)
+            }
+          } finally {
+            client.release()
+          }
+          return pool
+        } catch (error) {
+          await pool.end()
+          throw error
+        }
+      },
+      catch: (cause) => new SqlError({ cause, message: "Failed to connect" })
+    }),
+    (pool) => Effect.promise(() => pool.end()).pipe(Effect.interruptible, Effect.timeoutOption("1 second"))
+  ).pipe(Effect.timeoutFail({
+    duration: socket.connectTimeout,
+    onTimeout: () => new SqlError({ cause: new Error("no answer"), message: "Failed to connect" })
+  }))
+
 /** Connects. Fails when the server cannot be reached, or does not let us in. */
 export const layer = (
   { listen, maxConnections = 10, server, transformQueryNames, transformResultNames }: Options
 ): Layer.Layer<SqlClient.SqlClient | Listener, DatabaseError> =>
-  Layer.unwrapEffect(Effect.map(driver.tls(server), (ssl) =>
+  Layer.unwrapEffect(Effect.map(driver.config(server), (config) =>
     Layer.merge(
-      PgClient.layer({
-        host: server.host,
-        port: server.port,
-        database: server.database,
-        username: server.username,
-        password: server.password,
-        applicationName: server.applicationName,
-        ssl,
-        stream: socket.patient,
-        connectTimeout: socket.connectTimeout,
-        maxConnections,
+      PgClient.layerFromPool({
+        acquire: pool({ ...config, stream: socket.patient, max: maxConnections }),
         transformQueryNames,
         transformResultNames
       }).pipe(Layer.mapError((error) =>

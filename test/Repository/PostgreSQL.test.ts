@@ -7,11 +7,12 @@ import * as Migrations from "../../src/Migrations.ts"
 import { laneOf } from "../../src/Operation.ts"
 import { Repository } from "../../src/Repository.ts"
 import * as Sql from "../../src/Repository/Sql.ts"
-import { fresh } from "../serverDatabase.ts"
-import { onEach } from "../servers/Server.ts"
+import { client, fresh } from "../serverDatabase.ts"
+import * as PgBouncer from "../servers/PgBouncer.ts"
+import * as Server from "../servers/Server.ts"
 import { entry } from "../workers.ts"
 
-onEach((server) => {
+Server.onEach((server) => {
   it.scoped("the work for a page does not grow with the backlog, also on tables that were never analysed", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
@@ -63,4 +64,34 @@ onEach((server) => {
       )),
       Effect.orDie
     ))
+
+  const prepared = Effect.gen(function*() {
+    const sql = yield* SqlClient.SqlClient
+    const repository = yield* Repository
+    for (const n of [1, 2, 3]) yield* repository.append([entry(n)])
+    yield* repository.append([entry(4), entry(5)])
+    yield* sql.withTransaction(repository.append([entry(6)]))
+    assert.strictEqual((yield* repository.stats).pending, 6)
+    return yield* sql<{ readonly statement: string }>`SELECT statement FROM pg_prepared_statements`
+  })
+  const repository = Layer.provide(Sql.layer(), Migrations.layer())
+
+  it.scoped("a connection to the server itself prepares what appends once, for one and for many, and nothing else", () =>
+    Effect.gen(function*() {
+      const statements = yield* prepared
+      assert.strictEqual(statements.length, 2, JSON.stringify(statements))
+      assert.isTrue(statements.every(({ statement }) => statement.includes("INSERT INTO \"operation\"")))
+    }).pipe(Effect.provide(Layer.provideMerge(repository, fresh(server, { maxConnections: 1 }))), Effect.orDie))
+
+  if (server.name === "postgresql-15") {
+    Server.having("pgbouncer", () => {
+      it.scoped("behind a pooler nothing is prepared, whose connections are everybody's", () =>
+        Effect.gen(function*() {
+          const url = yield* Server.database(server)
+          const through = yield* PgBouncer.make(url, { poolSize: 1 })
+          const statements = yield* Effect.provide(prepared, Layer.provideMerge(repository, client(through)))
+          assert.deepStrictEqual(statements, [])
+        }).pipe(Effect.orDie))
+    })
+  }
 }, "pg")

@@ -448,7 +448,7 @@ export const suite = (name: string, { client, pass }: Target): void => {
           entry(10, { input: { payload: "x".repeat(9000) } })
         ])
         const bounds = { limit: 5, maxBytes: 2000 }
-        assert.deepStrictEqual(yield* positions({ after: 4, ...bounds }), { positions: [5, 6], isFull: true })
+        assert.deepStrictEqual(yield* positions({ after: 5, ...bounds }), { positions: [6], isFull: true })
         const { rows } = yield* repository.page(held, { after: 6, ...bounds })
         assert.deepStrictEqual(rows.map(({ payload, position }) => [position, payload?.length]), [
           [7, 1502],

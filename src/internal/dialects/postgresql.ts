@@ -3,15 +3,20 @@
  * connections out transaction by transaction.
  */
 import type { SqlClient } from "@effect/sql/SqlClient"
+import * as Statement from "@effect/sql/Statement"
 import type { Fragment } from "@effect/sql/Statement"
 import * as Effect from "effect/Effect"
 import { postgresql as migrations } from "../migrations.generated.ts"
+import { marked } from "../preparedStatements.ts"
 import * as rows from "../rows.ts"
 import * as transaction from "../transaction.ts"
 import type { Columns, Dialect } from "./Dialect.ts"
 import { classify, isCollision, messageOf } from "./postgresqlErrors.ts"
 
 const quote = (name: string): string => `"${name.replaceAll("\"", "\"\"")}"`
+
+/** Each part costs less than a regular expression for both, and most texts have neither. */
+const escaped = (text: string): string => text.replaceAll("\\", "\\\\").replaceAll("\"", "\\\"")
 
 /** An array as PostgreSQL reads it. */
 const array = (values: ReadonlyArray<string | number | null>): string =>
@@ -21,7 +26,7 @@ const array = (values: ReadonlyArray<string | number | null>): string =>
         ? "NULL"
         : typeof value === "number"
         ? String(value)
-        : `"${value.replace(/["\\]/g, "\\$&")}"`
+        : `"${escaped(value)}"`
     ).join(",")
   }}`
 
@@ -89,7 +94,15 @@ const horizon = `SELECT h.kind, EXTRACT(EPOCH FROM (clock_timestamp() - h.began)
   ) h
   ORDER BY h.age_transactions DESC, h.began NULLS LAST LIMIT 1`
 
+/** The parameters of an INSERT are its statement's first. */
+const parameters = (suffix: string): string =>
+  rows.newColumns.map((name, i) => `$${i + 1}::${types[name]}${suffix}`).join(", ")
+const one = `VALUES (${parameters("")})`
+const many = `SELECT * FROM unnest(${parameters("[]")})`
+
 export const make = (sql: SqlClient): Dialect => {
+  const prepared = sql.literal(marked(""))
+  const newColumns = sql.literal(rows.newColumns.join(", "))
   const isAny = (type: string) => (column: string, values: ReadonlyArray<string | number>) =>
     sql`${sql.literal(column)} = ANY (${array(values)}::${sql.literal(type)}[])`
   return {
@@ -138,22 +151,23 @@ export const make = (sql: SqlClient): Dialect => {
     select: <A extends object>(columns: Columns, rest: Fragment, bytes: ReadonlyArray<string> = []) =>
       sql<A>`SELECT ${sql.literal([...Object.entries(columns).map(shown), ...bytes].join(", "))} ${rest}`,
 
-    insertOperations: ({ operation, pending }, entries) =>
-      Effect.map(
-        sql<{ readonly position: string; readonly id: string }>`WITH added AS (
-          INSERT INTO ${operation} (${sql.literal(rows.newColumns.join(", "))})
-          SELECT * FROM unnest(${
-          sql.csv(
-            rows.newColumns.map((name) => sql`${array(entries.map((row) => row[name]))}::${sql.literal(types[name])}[]`)
-          )
-        })
+    // One row is a statement of its own: planning what reads rows from arrays costs more than inserting one.
+    insertOperations: ({ operation, pending }, entries) => {
+      const [first] = entries
+      const source = first !== undefined && entries.length === 1
+        ? Statement.unsafeFragment(one, rows.newColumns.map((name) => first[name]))
+        : Statement.unsafeFragment(many, rows.newColumns.map((name) => array(entries.map((row) => row[name]))))
+      return Effect.map(
+        sql<{ readonly position: string; readonly id: string }>`${prepared}WITH added AS (
+          INSERT INTO ${operation} (${newColumns}) ${source}
           ON CONFLICT (id) DO NOTHING
           RETURNING position, id, lane, strategy
         ), waiting AS (
           INSERT INTO ${pending} (lane, position) SELECT lane, position FROM added WHERE strategy = 'DbAndTrustlog'
         ) SELECT position, id::text AS id FROM added`,
         (added) => added.map(({ id, position }) => ({ id, position: Number(position) }))
-      ),
+      )
+    },
     appendsAtOnce: true,
 
     unionSize: 64,

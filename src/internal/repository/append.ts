@@ -11,12 +11,11 @@ import { type Lane, timestampOf } from "../../Operation.ts"
 import { type Appended, type Entry, maxBatch, type Repository, type StoredRow } from "../../Repository.ts"
 import { DatabaseError, InvalidOperation, OperationConflict } from "../../TrustlogError.ts"
 import * as rows from "../rows.ts"
+import * as utf8 from "../utf8.ts"
 import { type Context, row as rowColumns } from "./context.ts"
 
 /** So many operations, and so many bytes of envelopes are inserted at once at most. */
 const maxInsert = { rows: 1_000, bytes: 8 * 1024 * 1024 } as const
-
-const encoder = new TextEncoder()
 
 /** An entry whose row is ready. */
 interface Sealed {
@@ -124,10 +123,11 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
   const seal = (
     entries: ReadonlyArray<Entry>,
     millis: number
-  ): Either.Either<ReadonlyArray<Sealed>, InvalidOperation> =>
-    Either.all(entries.map((entry, index) =>
+  ): Either.Either<ReadonlyArray<Sealed>, InvalidOperation> => {
+    const now = timestampOf(millis)
+    return Either.all(entries.map((entry, index) =>
       Either.map(
-        Envelope.seal(stream, entry.operation, timestampOf(millis)),
+        Envelope.seal(stream, entry.operation, now),
         ({ bytes, contentHash, entry: recorded }): Sealed => ({
           index,
           entry,
@@ -135,13 +135,14 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
           row: rows.toRow(recorded, {
             lane: entry.lane,
             strategy: entry.strategy,
-            payloadBytes: recorded.payload === null ? 0 : encoder.encode(recorded.payload).length,
+            payloadBytes: recorded.payload === null ? 0 : utf8.encode(recorded.payload).length,
             contentHash,
             isIdNew: entry.isIdNew === true
           })
         })
       )
     ))
+  }
 
   return {
     append: (entries) =>
