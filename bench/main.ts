@@ -6,12 +6,14 @@ import * as fs from "node:fs"
 import { parseArgs } from "node:util"
 import type { Bench } from "./Bench.ts"
 import * as Report from "./Report.ts"
+import { actor } from "./benches/actor.ts"
 import { append } from "./benches/append.ts"
 import { drain } from "./benches/drain.ts"
 import { profile } from "./benches/profile.ts"
+import { signature } from "./benches/signature.ts"
 import { svg } from "./svg.ts"
 
-const benches: Readonly<Record<string, Bench>> = { append, drain, profile }
+const benches: Readonly<Record<string, Bench>> = { actor, append, drain, profile, signature }
 
 const usage = `npm run bench -- NAME [--rounds N] [--scale N] [--json] [--save]
 
