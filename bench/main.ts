@@ -11,9 +11,10 @@ import { append } from "./benches/append.ts"
 import { drain } from "./benches/drain.ts"
 import { profile } from "./benches/profile.ts"
 import { signature } from "./benches/signature.ts"
+import { sqlite } from "./benches/sqlite.ts"
 import { svg } from "./svg.ts"
 
-const benches: Readonly<Record<string, Bench>> = { actor, append, drain, profile, signature }
+const benches: Readonly<Record<string, Bench>> = { actor, append, drain, profile, signature, sqlite }
 
 const usage = `npm run bench -- NAME [--rounds N] [--scale N] [--json] [--save]
 

@@ -25,6 +25,16 @@ export interface Drained {
   readonly memory: number
 }
 
+/** What one of several processes did of a drain. */
+export interface Share {
+  readonly published: number
+  /** When it published first and last, in milliseconds since 1970; `null` if it published nothing. */
+  readonly first: number | null
+  readonly last: number | null
+  /** Seconds of processors from its first message to the end. */
+  readonly cpu: number
+}
+
 /** Milliseconds from the statement of an operation, before its commit, to its arrival at the log. */
 export interface Latencies {
   readonly p50: number
@@ -64,12 +74,16 @@ export interface Late {
 }
 
 interface Shapes {
-  readonly fill: { readonly options: { readonly count: number }; readonly answer: null }
+  /** A backlog, in so many lanes where there are such: as much in each. */
+  readonly fill: { readonly options: { readonly count: number; readonly lanes?: number }; readonly answer: null }
+  readonly hold: { readonly options: { readonly isHeld: boolean }; readonly answer: null }
   readonly append: {
     readonly options: { readonly count: number; readonly atOnce: number; readonly perBatch: number }
     readonly answer: Appended
   }
   readonly drain: { readonly options: { readonly count: number }; readonly answer: Drained }
+  /** A drain by several processes, as one of them. */
+  readonly share: { readonly options: Record<string, never>; readonly answer: Share }
   readonly latency: {
     readonly options: { readonly perSecond: number; readonly seconds: number }
     readonly answer: Latencies
@@ -101,6 +115,12 @@ export type Options<K extends Task> = Shapes[K]["options"]
 export type Answer<K extends Task> = Shapes[K]["answer"]
 
 const fillBatch = 1_000
+
+/** The first two are there always, and are counted among the lanes that processes share. */
+const laneOf = (index: number): string => {
+  const kind = index % 2 === 0 ? "operation" : "record"
+  return index < 2 ? kind : `${kind}/${index}`
+}
 
 const seconds = (since: number): number => (performance.now() - since) / 1_000
 
@@ -216,12 +236,20 @@ const stopwatch = () => {
 }
 
 export const tasks: { readonly [K in Task]: (store: Store, options: Options<K>) => Promise<Answer<K>> } = {
-  fill: async (store, { count }) => {
-    await inTurns(
-      Math.ceil(count / fillBatch),
-      2,
-      (i) => store.appendAll(samples(Math.min(fillBatch, count - i * fillBatch), i * fillBatch))
-    )
+  fill: async (store, { count, lanes = 1 }) => {
+    const share = Math.ceil(count / lanes)
+    await inTurns(Math.ceil(share / fillBatch) * lanes, 2, (i) => {
+      const lane = i % lanes
+      const from = lane * share + Math.floor(i / lanes) * fillBatch
+      const some = Math.max(0, Math.min(fillBatch, (lane + 1) * share - from, count - from))
+      return store.appendAll(samples(some, from), lanes === 1 ? undefined : laneOf(lane))
+    })
+    return null
+  },
+
+  hold: async (store, { isHeld }) => {
+    if (store.hold === undefined) throw new Error("it cannot be kept from delivering")
+    await store.hold(isHeld)
     return null
   },
 
@@ -270,6 +298,28 @@ export const tasks: { readonly [K in Task]: (store: Store, options: Options<K>) 
     } finally {
       clearInterval(watching)
     }
+  },
+
+  share: async (store) => {
+    let published = 0
+    let first: number | null = null
+    let last: number | null = null
+    let cpu: NodeJS.CpuUsage | undefined
+    const publish: Publish = async (messages) => {
+      if (messages.length > 0) {
+        first ??= now()
+        cpu ??= process.cpuUsage()
+      }
+      await turn()
+      if (messages.length > 0) last = now()
+      published += messages.length
+    }
+    return await worked(store, publish, async () => {
+      // Whoever is at work does not ask: counting what is left takes the database's time.
+      const isOver = async () => (last === null || now() - last > 100) && (await store.left()).pending === 0
+      if (!await until(isOver, longestDrain, 200)) throw new Error("it has stopped before all was delivered")
+      return { published, first, last, cpu: cpu === undefined ? 0 : cpuSeconds(cpu) }
+    })
   },
 
   latency: async (store, { perSecond, seconds: length }) => {
