@@ -66,7 +66,8 @@ const ticks = (pid: number): number => {
   return [user, system, ...children].reduce((sum, each) => sum + Number(each), 0)
 }
 
-const cpuOf = (pid: number): number | undefined => {
+/** Seconds of processors that a process and its children have used, where this machine can tell. */
+export const cpuOf = (pid: number): number | undefined => {
   try {
     const children = fs.readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").filter(Boolean)
     // One may end while this is read; then its parent has its time.

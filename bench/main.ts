@@ -9,12 +9,13 @@ import * as Report from "./Report.ts"
 import { actor } from "./benches/actor.ts"
 import { append } from "./benches/append.ts"
 import { drain } from "./benches/drain.ts"
+import { logs } from "./benches/logs.ts"
 import { profile } from "./benches/profile.ts"
 import { signature } from "./benches/signature.ts"
 import { sqlite } from "./benches/sqlite.ts"
 import { svg } from "./svg.ts"
 
-const benches: Readonly<Record<string, Bench>> = { actor, append, drain, profile, signature, sqlite }
+const benches: Readonly<Record<string, Bench>> = { actor, append, drain, logs, profile, signature, sqlite }
 
 const usage = `npm run bench -- NAME [--rounds N] [--scale N] [--json] [--save]
 
@@ -26,7 +27,7 @@ ${Object.entries(benches).map(([name, { title }]) => `  ${name.padEnd(12)} ${tit
 --save    writes the tables and charts into docs/performance.md
 
 TRUSTLOG_BENCH_DATABASE_URL (postgres://…) names a server; without it one is started. A database of its own is made there,
-and removed at the end.
+and removed at the end. TRUSTLOG_BENCH_PULSAR_URL (ws://…) names a Pulsar in the same way, for the benchmark that has a part with one.
 `
 
 const document = new URL("../docs/performance.md", import.meta.url)
