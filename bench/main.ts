@@ -11,11 +11,23 @@ import { append } from "./benches/append.ts"
 import { drain } from "./benches/drain.ts"
 import { logs } from "./benches/logs.ts"
 import { profile } from "./benches/profile.ts"
+import { scale } from "./benches/scale.ts"
 import { signature } from "./benches/signature.ts"
+import { snapshot } from "./benches/snapshot.ts"
 import { sqlite } from "./benches/sqlite.ts"
 import { svg } from "./svg.ts"
 
-const benches: Readonly<Record<string, Bench>> = { actor, append, drain, logs, profile, signature, sqlite }
+const benches: Readonly<Record<string, Bench>> = {
+  actor,
+  append,
+  drain,
+  logs,
+  profile,
+  scale,
+  signature,
+  snapshot,
+  sqlite
+}
 
 const usage = `npm run bench -- NAME [--rounds N] [--scale N] [--json] [--save]
 

@@ -31,7 +31,7 @@ export interface Share {
   /** When it published first and last, in milliseconds since 1970; `null` if it published nothing. */
   readonly first: number | null
   readonly last: number | null
-  /** Seconds of processors from its first message to the end. */
+  /** Seconds of processors between the two. */
   readonly cpu: number
 }
 
@@ -304,21 +304,22 @@ export const tasks: { readonly [K in Task]: (store: Store, options: Options<K>) 
     let published = 0
     let first: number | null = null
     let last: number | null = null
-    let cpu: NodeJS.CpuUsage | undefined
+    let began: NodeJS.CpuUsage | undefined
+    let cpu = 0
     const publish: Publish = async (messages) => {
-      if (messages.length > 0) {
-        first ??= now()
-        cpu ??= process.cpuUsage()
-      }
       await turn()
-      if (messages.length > 0) last = now()
+      if (messages.length === 0) return
       published += messages.length
+      last = now()
+      first ??= last
+      began ??= process.cpuUsage()
+      cpu = cpuSeconds(began)
     }
     return await worked(store, publish, async () => {
       // Whoever is at work does not ask: counting what is left takes the database's time.
       const isOver = async () => (last === null || now() - last > 100) && (await store.left()).pending === 0
       if (!await until(isOver, longestDrain, 200)) throw new Error("it has stopped before all was delivered")
-      return { published, first, last, cpu: cpu === undefined ? 0 : cpuSeconds(cpu) }
+      return { published, first, last, cpu }
     })
   },
 
