@@ -19,6 +19,10 @@ interface Part {
 
 type Note = (text: string) => Effect.Effect<void>
 
+/** Seconds between two readings. */
+const between = (before: number | undefined, after: number | undefined): number =>
+  before === undefined || after === undefined ? Number.NaN : after - before
+
 /** Millions of records that have been there for long. */
 const histories = [0.1, 1, 10]
 
@@ -57,31 +61,35 @@ const history = (
       Effect.gen(function*() {
         yield* process.ask("fill", { count })
         yield* Server.settle(url)
+        const cpu = yield* server.cpu
         const answer = yield* process.ask("drain", { count })
+        const used = between(cpu, yield* server.cpu)
         yield* note(`round ${round}: ${shown(answer.perSecond)}/s after ${shown(before)}`)
-        return answer
+        return { ...answer, server: used / count * 1e6 }
       }))
     const [least] = contenders
-    const rows = contenders.flatMap((contender) =>
-      least === undefined ? [] : [{
-        label: `${shown(contender.before)} before`,
-        ratio: Rounds.ratio(found, contender, least, ({ perSecond }) =>
-          perSecond),
-        rate: Rounds.figures(found, contender, ({ perSecond }) =>
-          perSecond),
-        cpu: Rounds.figures(found, contender, ({ cpuMicros }) =>
-          cpuMicros)
-      }]
-    )
+    if (least === undefined)
+      return yield* Effect.dieMessage("there is no history")
+    const rows = contenders.map((contender) => ({
+      label: `${shown(contender.before)} before`,
+      ratio: Rounds.ratio(found, contender, least, ({ perSecond }) =>
+        perSecond),
+      figure: (of: "perSecond" | "cpuMicros" | "server") =>
+        shown(
+          Rounds.figures(found, contender, (answer) =>
+            answer[of]).median
+        )
+    }))
     return {
       table: {
         title: `A backlog of ${shown(count)}, and what was delivered before it`,
-        columns: ["", "ratio to the first", "records/s", "CPU of the worker, µs"],
-        rows: rows.map(({ cpu, label, rate, ratio }) => [
+        columns: ["", "ratio to the first", "records/s", "CPU of the worker, µs", "CPU of PostgreSQL, µs"],
+        rows: rows.map(({ figure, label, ratio }) => [
           label,
           shownSpread(ratio),
-          shown(rate.median),
-          shown(cpu.median)
+          figure("perSecond"),
+          figure("cpuMicros"),
+          figure("server")
         ])
       },
       chart: {
@@ -153,21 +161,18 @@ const sharing = (
         const cpu = yield* server.cpu
         yield* application.ask("hold", { isHeld: false })
         const shares = yield* Fiber.join(working)
-        const cpuAfter = yield* server.cpu
-        const used = cpu === undefined || cpuAfter === undefined ? Number.NaN : cpuAfter - cpu
-        const answer = together(shares, count, used)
+        const answer = together(shares, count, between(cpu, yield* server.cpu))
         yield* note(`round ${round}: ${title(contender)} ${shown(answer.perSecond)}/s`)
         return answer
       }))
     const [one] = contenders
-    const rows = contenders.flatMap((contender) =>
-      one === undefined ? [] : [{
-        label: title(contender),
-        ratio: Rounds.ratio(found, contender, one, ({ perSecond }) => perSecond),
-        figure: (of: "perSecond" | "workers" | "server" | "largest" | "duplicates") =>
-          shown(Rounds.figures(found, contender, (answer) => answer[of]).median)
-      }]
-    )
+    if (one === undefined) return yield* Effect.dieMessage("nothing is compared")
+    const rows = contenders.map((contender) => ({
+      label: title(contender),
+      ratio: Rounds.ratio(found, contender, one, ({ perSecond }) => perSecond),
+      figure: (of: "perSecond" | "workers" | "server" | "largest" | "duplicates") =>
+        shown(Rounds.figures(found, contender, (answer) => answer[of]).median)
+    }))
     return {
       table: {
         title: `${name}, a backlog of ${shown(count)}`,
