@@ -16,11 +16,13 @@ export interface Left {
 export interface Store {
   /** Records one operation in a transaction of its own, through the API that is meant for it. */
   readonly append: (sample: Sample) => Promise<void>
-  /** Records many at once, as fast as its API allows; all or none. */
-  readonly appendAll: (samples: ReadonlyArray<Sample>) => Promise<void>
+  /** Records many at once, as fast as its API allows; all or none. In one of its lanes, where it has lanes. */
+  readonly appendAll: (samples: ReadonlyArray<Sample>, lane?: string) => Promise<void>
   /** Delivers until the function that it gives is called. Absent where nothing is delivered. */
   readonly work?: (publish: Publish) => Promise<() => Promise<void>>
   readonly left: () => Promise<Left>
+  /** Keeps all processes from delivering, or no longer. */
+  readonly hold?: (isHeld: boolean) => Promise<void>
   /** What its documentation tells an operator to do about those that are given up, if it has an API for it. */
   readonly recover?: () => Promise<void>
   /**
@@ -34,6 +36,8 @@ export interface Store {
 export interface Options {
   /** So many connections append at most. */
   readonly connections: number
+  /** Where the log is, for those that deliver to one of its own: a folder, or a broker's URL. */
+  readonly log: string
 }
 
 export interface Contender {

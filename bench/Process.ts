@@ -34,11 +34,11 @@ const said = <A>(name: Name, child: ChildProcess): Effect.Effect<A> =>
     child.once("exit", onExit)
   })
 
-/** Starts a contender over a database, with what it shall make there made. It ends with the scope. */
-export const start = (name: Name, url: string): Effect.Effect<Process, never, Scope.Scope> =>
+/** Starts a contender over a database, and over a log of its own, with what it shall make there made. It ends with the scope. */
+export const start = (name: Name, url: string, log = ""): Effect.Effect<Process, never, Scope.Scope> =>
   Effect.gen(function*() {
     const child = yield* Effect.acquireRelease(
-      Effect.sync(() => fork(new URL("child.ts", import.meta.url), [name, url], { execArgv: ["--expose-gc"] })),
+      Effect.sync(() => fork(new URL("child.ts", import.meta.url), [name, url, log], { execArgv: ["--expose-gc"] })),
       (child) => Effect.sync(() => void child.kill("SIGKILL"))
     )
     const note = yield* said<string>(name, child)

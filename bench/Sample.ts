@@ -41,7 +41,7 @@ export interface Message extends Sample {
   readonly v: 1
 }
 
-const stream = "00000000-0000-4000-8000-000000000000"
+export const stream = "00000000-0000-4000-8000-000000000000"
 
 export const message = (sample: Sample): Message => ({
   ...sample,

@@ -5,10 +5,10 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { randomBytes } from "node:crypto"
 import * as fs from "node:fs"
-import * as os from "node:os"
 import { Client } from "pg"
 import { startPostgreSQL } from "../test/servers/Daemon.ts"
 import { find } from "../test/servers/Programs.ts"
+import { machine, runtime } from "./Machine.ts"
 
 export interface Server {
   readonly url: string
@@ -66,7 +66,8 @@ const ticks = (pid: number): number => {
   return [user, system, ...children].reduce((sum, each) => sum + Number(each), 0)
 }
 
-const cpuOf = (pid: number): number | undefined => {
+/** Seconds of processors that a process and its children have used, where this machine can tell. */
+export const cpuOf = (pid: number): number | undefined => {
   try {
     const children = fs.readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").filter(Boolean)
     // One may end while this is read; then its parent has its time.
@@ -80,14 +81,11 @@ const cpuOf = (pid: number): number | undefined => {
 const make = (url: string, postmaster: number | undefined): Effect.Effect<Server> =>
   Effect.gen(function*() {
     const [version] = yield* query(url, "SELECT version() AS version")
-    const cpus = os.cpus()
     return {
       url,
       conditions: [
-        `${cpus.length} × ${cpus[0]?.model.trim()}, ${
-          Math.round(os.totalmem() / 2 ** 30)
-        } GiB, ${os.type()} ${os.release()}`,
-        `Node ${process.version}; ${
+        machine,
+        `${runtime}; ${
           String(Object.values(version ?? {})[0]).split(" (")[0]?.split(" on ")[0]
         } on the same machine, fsync on`
       ],

@@ -1,6 +1,6 @@
 /**
- * The process of a contender: its name, and the database's URL, are its arguments; then it is told what to do, one thing
- * after the other.
+ * The process of a contender: its name, the database's URL, and where the log is, are its arguments; then it is told what to
+ * do, one thing after the other.
  */
 import { contenders, type Name } from "./contenders.ts"
 import { type Options, type Task, tasks } from "./tasks.ts"
@@ -15,10 +15,10 @@ const connections = 16
 
 const isName = (name: string): name is Name => name in contenders
 
-const [name = "", url = ""] = process.argv.slice(2)
+const [name = "", url = "", log = ""] = process.argv.slice(2)
 if (!isName(name)) throw new Error(`no contender is called ${name}`)
 const { note, open } = await contenders[name]()
-const store = await open(url, { connections })
+const store = await open(url, { connections, log })
 
 const perform = async <K extends Task>({ options, task }: Call<K>) => tasks[task](store, options)
 

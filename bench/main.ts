@@ -6,12 +6,28 @@ import * as fs from "node:fs"
 import { parseArgs } from "node:util"
 import type { Bench } from "./Bench.ts"
 import * as Report from "./Report.ts"
+import { actor } from "./benches/actor.ts"
 import { append } from "./benches/append.ts"
 import { drain } from "./benches/drain.ts"
+import { logs } from "./benches/logs.ts"
 import { profile } from "./benches/profile.ts"
+import { scale } from "./benches/scale.ts"
+import { signature } from "./benches/signature.ts"
+import { snapshot } from "./benches/snapshot.ts"
+import { sqlite } from "./benches/sqlite.ts"
 import { svg } from "./svg.ts"
 
-const benches: Readonly<Record<string, Bench>> = { append, drain, profile }
+const benches: Readonly<Record<string, Bench>> = {
+  actor,
+  append,
+  drain,
+  logs,
+  profile,
+  scale,
+  signature,
+  snapshot,
+  sqlite
+}
 
 const usage = `npm run bench -- NAME [--rounds N] [--scale N] [--json] [--save]
 
@@ -23,7 +39,7 @@ ${Object.entries(benches).map(([name, { title }]) => `  ${name.padEnd(12)} ${tit
 --save    writes the tables and charts into docs/performance.md
 
 TRUSTLOG_BENCH_DATABASE_URL (postgres://…) names a server; without it one is started. A database of its own is made there,
-and removed at the end.
+and removed at the end. TRUSTLOG_BENCH_PULSAR_URL (ws://…) names a Pulsar in the same way, for the benchmark that has a part with one.
 `
 
 const document = new URL("../docs/performance.md", import.meta.url)

@@ -2,7 +2,7 @@
  * What a contender can be told to do, and what it then tells. Everything is measured in its own process.
  */
 import { setTimeout as pause } from "node:timers/promises"
-import type { Left, Publish, Store } from "./Contender.ts"
+import type { Publish, Store } from "./Contender.ts"
 import { sample, samples } from "./Sample.ts"
 import { type Profile, profiled } from "./profile.ts"
 import { turn } from "./turn.ts"
@@ -25,31 +25,46 @@ export interface Drained {
   readonly memory: number
 }
 
-/** Milliseconds from the statement of an operation to its arrival at the log. */
+/** What one of several processes did of a drain. */
+export interface Share {
+  readonly published: number
+  /** When it published first and last, in milliseconds since 1970; `null` if it published nothing. */
+  readonly first: number | null
+  readonly last: number | null
+  /** Seconds of processors between the two. */
+  readonly cpu: number
+}
+
+/** Milliseconds from the statement of an operation, before its commit, to its arrival at the log. */
 export interface Latencies {
   readonly p50: number
   readonly p99: number
   readonly p999: number
   readonly max: number
+  /** Had not come five seconds after the last one was committed. */
   readonly lost: number
-  /** Of one processor, in percent, appending included. */
+  /** Of one processor, in percent, appending included where this process appends. */
   readonly cpu: number
 }
 
 /** What an outage of the log came to. */
 export interface Outage {
   readonly records: number
-  /** Given up when the outage ended. */
+  /** Not delivered when the outage ended: the old ones. */
+  readonly waiting: number
+  /** Of those, given up when the outage ended. */
   readonly dead: number
   /** How often the log was called in vain. */
   readonly calls: number
-  /** Seconds from the end of the outage to the first message, and to the last of all that arrive by themselves. */
+  /** Seconds from the end of the outage to the first of the old ones, and to the last that arrived by itself. */
   readonly first: number | null
   readonly last: number | null
-  /** Neither delivered nor given up a minute and a half after the outage. */
-  readonly missing: number
   /** Given up for good, before anybody steps in. */
   readonly lost: number
+  /** Still to be tried a minute and a half after the outage. */
+  readonly pending: number
+  /** Neither delivered, nor given up, nor still to be tried. */
+  readonly missing: number
 }
 
 /** When an operation arrived that was committed long after younger ones. */
@@ -59,14 +74,27 @@ export interface Late {
 }
 
 interface Shapes {
-  readonly fill: { readonly options: { readonly count: number }; readonly answer: null }
+  /** A backlog, in so many lanes where there are such: as much in each. */
+  readonly fill: { readonly options: { readonly count: number; readonly lanes?: number }; readonly answer: null }
+  readonly hold: { readonly options: { readonly isHeld: boolean }; readonly answer: null }
   readonly append: {
     readonly options: { readonly count: number; readonly atOnce: number; readonly perBatch: number }
     readonly answer: Appended
   }
   readonly drain: { readonly options: { readonly count: number }; readonly answer: Drained }
+  /** A drain by several processes, as one of them. */
+  readonly share: { readonly options: Record<string, never>; readonly answer: Share }
   readonly latency: {
     readonly options: { readonly perSecond: number; readonly seconds: number }
+    readonly answer: Latencies
+  }
+  /** The two sides of `latency`, for two processes. */
+  readonly send: {
+    readonly options: { readonly perSecond: number; readonly seconds: number }
+    readonly answer: null
+  }
+  readonly receive: {
+    readonly options: { readonly count: number; readonly seconds: number }
     readonly answer: Latencies
   }
   readonly idle: { readonly options: { readonly seconds: number }; readonly answer: { readonly cpu: number } }
@@ -87,6 +115,12 @@ export type Options<K extends Task> = Shapes[K]["options"]
 export type Answer<K extends Task> = Shapes[K]["answer"]
 
 const fillBatch = 1_000
+
+/** The first two are there always, and are counted among the lanes that processes share. */
+const laneOf = (index: number): string => {
+  const kind = index % 2 === 0 ? "operation" : "record"
+  return index < 2 ? kind : `${kind}/${index}`
+}
 
 const seconds = (since: number): number => (performance.now() - since) / 1_000
 
@@ -112,8 +146,6 @@ const worked = async <A>(store: Store, publish: Publish, during: () => Promise<A
   }
 }
 
-const isOver = ({ dead, pending }: Left) => pending === 0 && dead === 0
-
 const decoder = new TextDecoder()
 
 /** The message of an envelope of ours is bytes, and so is ever so little slower to look into. */
@@ -125,13 +157,30 @@ const now = (): number => performance.timeOrigin + performance.now()
 const quantile = (sorted: ReadonlyArray<number>, part: number): number =>
   sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN
 
-/** States so many operations a second, evenly, whatever the appends take. */
-const paced = async (perSecond: number, millis: number, append: (i: number) => Promise<void>) => {
+/** Waits until something is so, for so long at most. */
+const until = async (isSo: () => boolean | Promise<boolean>, millis: number, every = 20): Promise<boolean> => {
+  const began = performance.now()
+  for (;;) {
+    if (await isSo()) return true
+    if (performance.now() - began >= millis) return false
+    await pause(every)
+  }
+}
+
+/** A drain that takes longer has come to a stop. */
+const longestDrain = 600_000
+
+/** States so many operations a second, evenly, whatever the appends take; gives how many. */
+const paced = async (
+  perSecond: number,
+  goesOn: (seconds: number) => boolean,
+  append: (i: number) => Promise<void>
+): Promise<number> => {
   const began = performance.now()
   const under = new Set<Promise<void>>()
   let stated = 0
-  while (performance.now() - began < millis) {
-    const due = Math.floor((performance.now() - began) / 1_000 * perSecond)
+  while (goesOn(seconds(began))) {
+    const due = Math.floor(seconds(began) * perSecond)
     for (; stated < due; stated++) {
       const one: Promise<void> = append(stated).finally(() => under.delete(one))
       under.add(one)
@@ -142,13 +191,65 @@ const paced = async (perSecond: number, millis: number, append: (i: number) => P
   return stated
 }
 
+/** So many in all. */
+const pacedCount = async (perSecond: number, count: number, append: (i: number) => Promise<void>): Promise<void> => {
+  let stated = 0
+  await paced(perSecond, () => stated < count, async (i) => {
+    stated++
+    if (i < count) await append(i)
+  })
+}
+
+/** How long what has been committed may take to arrive before it counts as lost. */
+const longestWay = 5_000
+
+/** Those before the first that counts have numbers of their own. */
+const warmUp = (store: Store, perSecond: number): Promise<void> =>
+  pacedCount(perSecond, perSecond, (i) => store.append(sample(-1 - i)))
+
+/** A log that only looks at the clock. */
+const stopwatch = () => {
+  const from = now()
+  const seen = new Set<number>()
+  const millis: Array<number> = []
+  const publish: Publish = async (messages) => {
+    const at = now()
+    for (const message of messages) {
+      const { payload } = read(message)
+      // What an earlier round has left over is none of this one's, and what comes twice came the first time.
+      if (payload.at < from || seen.has(payload.invoice)) continue
+      seen.add(payload.invoice)
+      if (payload.invoice >= 0) millis.push(at - payload.at)
+    }
+  }
+  const latencies = (count: number): Omit<Latencies, "cpu"> => {
+    const sorted = millis.toSorted((a, b) => a - b)
+    return {
+      p50: quantile(sorted, 0.5),
+      p99: quantile(sorted, 0.99),
+      p999: quantile(sorted, 0.999),
+      max: quantile(sorted, 1),
+      lost: count - sorted.length
+    }
+  }
+  return { publish, seen, millis, latencies }
+}
+
 export const tasks: { readonly [K in Task]: (store: Store, options: Options<K>) => Promise<Answer<K>> } = {
-  fill: async (store, { count }) => {
-    await inTurns(
-      Math.ceil(count / fillBatch),
-      2,
-      (i) => store.appendAll(samples(Math.min(fillBatch, count - i * fillBatch), i * fillBatch))
-    )
+  fill: async (store, { count, lanes = 1 }) => {
+    const share = Math.ceil(count / lanes)
+    await inTurns(Math.ceil(share / fillBatch) * lanes, 2, (i) => {
+      const lane = i % lanes
+      const from = lane * share + Math.floor(i / lanes) * fillBatch
+      const some = Math.max(0, Math.min(fillBatch, (lane + 1) * share - from, count - from))
+      return store.appendAll(samples(some, from), lanes === 1 ? undefined : laneOf(lane))
+    })
+    return null
+  },
+
+  hold: async (store, { isHeld }) => {
+    if (store.hold === undefined) throw new Error("it cannot be kept from delivering")
+    await store.hold(isHeld)
     return null
   },
 
@@ -174,52 +275,84 @@ export const tasks: { readonly [K in Task]: (store: Store, options: Options<K>) 
       await turn()
       published += messages.length
     }
-    const watching = setInterval(() => {
+    const watch = () => {
       memory = Math.max(memory, process.memoryUsage.rss())
-    }, 100)
-    return await worked(store, publish, async () => {
-      while (published < count || !isOver(await store.left())) await pause(published < count ? 5 : 10)
+    }
+    const watching = setInterval(watch, 100)
+    try {
+      return await worked(store, publish, async () => {
+        await until(() => published >= count, longestDrain, 5)
+        if (!await until(async () => (await store.left()).pending === 0, longestDrain, 10)) {
+          throw new Error("it has stopped before all was delivered")
+        }
+        const drained = {
+          perSecond: count / seconds(began ?? 0),
+          cpuMicros: cpuSeconds(cpu) / count * 1e6,
+          duplicates: published - count
+        }
+        const { dead } = await store.left()
+        if (dead > 0) throw new Error(`${dead} were given up although the log took all`)
+        watch()
+        return { ...drained, memory: memory / 2 ** 20 }
+      })
+    } finally {
       clearInterval(watching)
-      return {
-        perSecond: count / seconds(began ?? 0),
-        cpuMicros: cpuSeconds(cpu) / count * 1e6,
-        duplicates: published - count,
-        memory: memory / 2 ** 20
-      }
+    }
+  },
+
+  share: async (store) => {
+    let published = 0
+    let first: number | null = null
+    let last: number | null = null
+    let began: NodeJS.CpuUsage | undefined
+    let cpu = 0
+    const publish: Publish = async (messages) => {
+      await turn()
+      if (messages.length === 0) return
+      published += messages.length
+      last = now()
+      first ??= last
+      began ??= process.cpuUsage()
+      cpu = cpuSeconds(began)
+    }
+    return await worked(store, publish, async () => {
+      // Whoever is at work does not ask: counting what is left takes the database's time.
+      const isOver = async () => (last === null || now() - last > 100) && (await store.left()).pending === 0
+      if (!await until(isOver, longestDrain, 200)) throw new Error("it has stopped before all was delivered")
+      return { published, first, last, cpu }
     })
   },
 
-  latency: async (store, { perSecond, seconds }) => {
-    const warmUp = 1_000
-    const came: Array<number> = []
-    let isWarm = false
-    let seen = 0
-    const publish: Publish = async (messages) => {
-      const at = now()
-      for (const message of messages) {
-        seen++
-        if (isWarm) came.push(at - read(message).payload.at)
-      }
-    }
+  latency: async (store, { perSecond, seconds: length }) => {
+    const { latencies, millis, publish, seen } = stopwatch()
     return await worked(store, publish, async () => {
-      const append = (i: number) => store.append(sample(i))
-      const before = await paced(perSecond, warmUp, append)
-      for (const until = performance.now() + 5_000; seen < before && performance.now() < until;) await pause(50)
-      isWarm = true
+      await warmUp(store, perSecond)
+      await until(() => seen.size >= perSecond, longestWay)
+      const count = perSecond * length
       const cpu = process.cpuUsage()
       const began = performance.now()
-      const stated = await paced(perSecond, seconds * 1_000, append)
-      const used = cpuSeconds(cpu) / (performance.now() - began) * 1e5
-      for (const until = performance.now() + 5_000; came.length < stated && performance.now() < until;) await pause(50)
-      came.sort((a, b) => a - b)
-      return {
-        p50: quantile(came, 0.5),
-        p99: quantile(came, 0.99),
-        p999: quantile(came, 0.999),
-        max: quantile(came, 1),
-        lost: stated - came.length,
-        cpu: used
-      }
+      await pacedCount(perSecond, count, (i) => store.append(sample(i)))
+      const used = cpuSeconds(cpu) / seconds(began) * 100
+      await until(() => millis.length >= count, longestWay)
+      return { ...latencies(count), cpu: used }
+    })
+  },
+
+  send: async (store, { perSecond, seconds: length }) => {
+    await warmUp(store, perSecond)
+    await pacedCount(perSecond, perSecond * length, (i) => store.append(sample(i)))
+    return null
+  },
+
+  receive: async (store, { count, seconds: most }) => {
+    const { latencies, millis, publish } = stopwatch()
+    return await worked(store, publish, async () => {
+      const end = performance.now() + most * 1_000
+      await until(() => millis.length > 0, most * 1_000)
+      const cpu = process.cpuUsage()
+      const began = performance.now()
+      await until(() => millis.length >= count, end - performance.now())
+      return { ...latencies(count), cpu: cpuSeconds(cpu) / seconds(began) * 100 }
     })
   },
 
@@ -235,7 +368,8 @@ export const tasks: { readonly [K in Task]: (store: Store, options: Options<K>) 
     const seen = new Set<number>()
     let isOut = false
     let calls = 0
-    let healedAt: number | undefined
+    let healed: { readonly at: number; readonly records: number } | undefined
+    let waiting = 0
     let first: number | null = null
     let last: number | null = null
     const publish: Publish = async (messages) => {
@@ -245,44 +379,54 @@ export const tasks: { readonly [K in Task]: (store: Store, options: Options<K>) 
         throw new Error("the log is out")
       }
       for (const message of messages) {
-        seen.add(read(message).payload.invoice)
-        if (healedAt === undefined) continue
-        first ??= seconds(healedAt)
-        last = seconds(healedAt)
+        const { invoice } = read(message).payload
+        if (seen.has(invoice)) continue
+        seen.add(invoice)
+        if (healed === undefined || invoice >= healed.records) continue
+        waiting--
+        last = seconds(healed.at)
+        first ??= last
       }
     }
     return await worked(store, publish, async () => {
-      const append = (i: number) => store.append(sample(i))
-      let records = await paced(perSecond, 2_000, append)
-      for (const until = performance.now() + 10_000; seen.size < records && performance.now() < until;) await pause(50)
+      let records = 0
+      const goOn = async (goesOn: (seconds: number) => boolean) => {
+        const from = records
+        records += await paced(perSecond, goesOn, (i) => store.append(sample(from + i)))
+      }
+      await goOn((seconds) => seconds < 2)
+      await until(() => seen.size >= records, 10_000)
       isOut = true
       for (let at = 0; at < backlog; at += fillBatch) {
         const some = Math.min(fillBatch, backlog - at)
         await store.appendAll(samples(some, records))
         records += some
       }
-      const from = records
-      records += await paced(perSecond, length * 1_000, (i) => store.append(sample(from + i)))
+      await goOn((seconds) => seconds < length)
       const { dead } = await store.left()
+      const old = waiting = records - seen.size
       isOut = false
-      healedAt = performance.now()
-      const after = records
-      // The application goes on meanwhile, for some seconds.
-      records += await paced(perSecond, 10_000, (i) => store.append(sample(after + i)))
-      for (const until = performance.now() + 80_000; seen.size < records && performance.now() < until;) {
-        await pause(100)
-        const left = await store.left()
-        if (left.pending === 0) break
-      }
+      healed = { at: performance.now(), records }
+      // The application goes on meanwhile, for some seconds and for as long as old ones keep coming.
+      await goOn((seconds) => seconds < 10 || (seconds < 90 && waiting > 0 && last !== null && seconds - last < 2))
+      await until(
+        async () => seen.size >= records || (await store.left()).pending === 0,
+        90_000 - seconds(healed.at) * 1_000,
+        100
+      )
+      // What has arrived may not be marked yet.
+      await until(async () => (await store.left()).pending === 0, 1_000, 100)
       const left = await store.left()
       return {
         records,
+        waiting: old,
         dead,
         calls,
         first,
         last,
         lost: left.dead,
-        missing: records - seen.size - left.dead
+        pending: left.pending,
+        missing: records - seen.size - left.dead - left.pending
       }
     })
   },
@@ -299,7 +443,7 @@ export const tasks: { readonly [K in Task]: (store: Store, options: Options<K>) 
     const invoice = -1
     let came: number | undefined
     const publish: Publish = async (messages) => {
-      if (messages.some((message) => read(message).payload.invoice === invoice)) came = performance.now()
+      if (messages.some((message) => read(message).payload.invoice === invoice)) came ??= performance.now()
     }
     const { appendLate } = store
     if (appendLate === undefined) throw new Error("it cannot append in a transaction of the application's")
@@ -307,9 +451,9 @@ export const tasks: { readonly [K in Task]: (store: Store, options: Options<K>) 
       await store.append(sample(0))
       const committed = appendLate({ ...sample(invoice) }, open * 1_000).then(() => performance.now())
       await pause(100)
-      await paced(45, open * 1_000 + 3_000, (i) => store.append(sample(i + 1)))
+      await paced(45, (seconds) => seconds < open + 3, (i) => store.append(sample(i + 1)))
       const at = await committed
-      for (const until = at + 15_000; came === undefined && performance.now() < until;) await pause(20)
+      await until(() => came !== undefined, at + 15_000 - performance.now())
       return { millis: came === undefined ? null : Math.max(0, came - at) }
     })
   }

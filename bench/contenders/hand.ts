@@ -57,11 +57,11 @@ export const hand: Contender = {
         return { pending: row.pending, dead: 0 }
       },
       work: async (publish) => {
-        let isEnding = false
+        const ending = new AbortController()
         const loop = async () => {
           let after = (await pool.query("SELECT position FROM cur")).rows[0].position
           let next = read(after)
-          while (!isEnding) {
+          while (!ending.signal.aborted) {
             const page = await next
             const ids = page.map((row) => row.id)
             const last = ids.at(-1)
@@ -80,7 +80,7 @@ export const hand: Contender = {
         }
         const running = loop()
         return () => {
-          isEnding = true
+          ending.abort()
           return running
         }
       },
