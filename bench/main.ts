@@ -8,10 +8,11 @@ import type { Bench } from "./Bench.ts"
 import * as Report from "./Report.ts"
 import { append } from "./benches/append.ts"
 import { drain } from "./benches/drain.ts"
+import { latency } from "./benches/latency.ts"
 import { profile } from "./benches/profile.ts"
 import { svg } from "./svg.ts"
 
-const benches: Readonly<Record<string, Bench>> = { append, drain, profile }
+const benches: Readonly<Record<string, Bench>> = { append, drain, latency, profile }
 
 const usage = `npm run bench -- NAME [--rounds N] [--scale N] [--json] [--save]
 
