@@ -9,10 +9,11 @@ import * as Report from "./Report.ts"
 import { append } from "./benches/append.ts"
 import { drain } from "./benches/drain.ts"
 import { latency } from "./benches/latency.ts"
+import { outage } from "./benches/outage.ts"
 import { profile } from "./benches/profile.ts"
 import { svg } from "./svg.ts"
 
-const benches: Readonly<Record<string, Bench>> = { append, drain, latency, profile }
+const benches: Readonly<Record<string, Bench>> = { append, drain, latency, outage, profile }
 
 const usage = `npm run bench -- NAME [--rounds N] [--scale N] [--json] [--save]
 

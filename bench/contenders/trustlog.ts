@@ -88,7 +88,7 @@ export const trustlog: Contender = {
           workers.pipe(
             Layer.provide(publisher(publish)),
             Layer.provide(Layer.succeedContext(services.context)),
-            Layer.merge(quiet)
+            Layer.provide(quiet)
           )
         )
         await working.runtime()
