@@ -8,12 +8,13 @@ import type { Bench } from "./Bench.ts"
 import * as Report from "./Report.ts"
 import { append } from "./benches/append.ts"
 import { drain } from "./benches/drain.ts"
+import { footprint } from "./benches/footprint.ts"
 import { latency } from "./benches/latency.ts"
 import { outage } from "./benches/outage.ts"
 import { profile } from "./benches/profile.ts"
 import { svg } from "./svg.ts"
 
-const benches: Readonly<Record<string, Bench>> = { append, drain, latency, outage, profile }
+const benches: Readonly<Record<string, Bench>> = { append, drain, footprint, latency, outage, profile }
 
 const usage = `npm run bench -- NAME [--rounds N] [--scale N] [--json] [--save]
 
