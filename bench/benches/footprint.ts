@@ -32,8 +32,8 @@ const contenders: ReadonlyArray<Contender> = [
   { name: "pg-transactional-outbox", count: 5_000, delivers: true }
 ]
 
-/** Memory must not grow with what is to be delivered. */
-const backlogs = [10_000, 100_000, 1_000_000]
+/** Memory must not grow with what is to be delivered. Less than the least of them does not fill what a worker may take. */
+const backlogs = [100_000, 300_000, 1_000_000]
 
 const startups = 10
 

@@ -103,7 +103,7 @@ export const outage: Bench = {
             "waiting at its end",
             "first delivery after it, s",
             "all of them delivered, s",
-            "records/s",
+            "records/s between",
             "calls in vain",
             "given up",
             "missing"
@@ -112,7 +112,7 @@ export const outage: Bench = {
             counted(found.waiting),
             shown(found.first),
             shown(found.last),
-            shown(found.last === null ? null : found.waiting / found.last),
+            shown(found.first === null || found.last === null ? null : found.waiting / (found.last - found.first)),
             counted(found.calls),
             counted(found.lost),
             counted(found.missing)
