@@ -31,6 +31,9 @@ const fixed = (value: number): string =>
 /** A figure, or a dash where there is none. */
 export const shown = (value: number | null): string => value === null || Number.isNaN(value) ? "–" : fixed(value)
 
+/** How many, where there is no part of one. */
+export const counted = (count: number): string => count.toLocaleString("en")
+
 export const shownSpread = ({ max, median, min }: Spread): string =>
   Number.isNaN(median) ? "–" : `${fixed(median)} (${fixed(min)}–${fixed(max)})`
 

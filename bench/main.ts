@@ -9,7 +9,10 @@ import * as Report from "./Report.ts"
 import { actor } from "./benches/actor.ts"
 import { append } from "./benches/append.ts"
 import { drain } from "./benches/drain.ts"
+import { footprint } from "./benches/footprint.ts"
+import { latency } from "./benches/latency.ts"
 import { logs } from "./benches/logs.ts"
+import { outage } from "./benches/outage.ts"
 import { profile } from "./benches/profile.ts"
 import { scale } from "./benches/scale.ts"
 import { signature } from "./benches/signature.ts"
@@ -21,7 +24,10 @@ const benches: Readonly<Record<string, Bench>> = {
   actor,
   append,
   drain,
+  footprint,
+  latency,
   logs,
+  outage,
   profile,
   scale,
   signature,

@@ -41,7 +41,7 @@ export interface Latencies {
   readonly p99: number
   readonly p999: number
   readonly max: number
-  /** Had not come five seconds after the last one was committed. */
+  /** Had not come when nothing had come for five seconds. */
   readonly lost: number
   /** Of one processor, in percent, appending included where this process appends. */
   readonly cpu: number
@@ -94,7 +94,7 @@ interface Shapes {
     readonly answer: null
   }
   readonly receive: {
-    readonly options: { readonly count: number; readonly seconds: number }
+    readonly options: { readonly perSecond: number; readonly seconds: number }
     readonly answer: Latencies
   }
   readonly idle: { readonly options: { readonly seconds: number }; readonly answer: { readonly cpu: number } }
@@ -200,8 +200,8 @@ const pacedCount = async (perSecond: number, count: number, append: (i: number) 
   })
 }
 
-/** How long what has been committed may take to arrive before it counts as lost. */
-const longestWay = 5_000
+/** When nothing comes for so long, what has not come counts as lost. */
+const longestSilence = 5_000
 
 /** Those before the first that counts have numbers of their own. */
 const warmUp = (store: Store, perSecond: number): Promise<void> =>
@@ -212,8 +212,10 @@ const stopwatch = () => {
   const from = now()
   const seen = new Set<number>()
   const millis: Array<number> = []
+  let heard = from
   const publish: Publish = async (messages) => {
     const at = now()
+    heard = at
     for (const message of messages) {
       const { payload } = read(message)
       // What an earlier round has left over is none of this one's, and what comes twice came the first time.
@@ -232,7 +234,12 @@ const stopwatch = () => {
       lost: count - sorted.length
     }
   }
-  return { publish, seen, millis, latencies }
+  /** Waits for so many, counting those of the warm-up. */
+  const hear = (count: number): Promise<boolean> => {
+    const since = now()
+    return until(() => seen.size >= count || now() - Math.max(since, heard) > longestSilence, Infinity)
+  }
+  return { publish, hear, latencies }
 }
 
 export const tasks: { readonly [K in Task]: (store: Store, options: Options<K>) => Promise<Answer<K>> } = {
@@ -324,16 +331,16 @@ export const tasks: { readonly [K in Task]: (store: Store, options: Options<K>) 
   },
 
   latency: async (store, { perSecond, seconds: length }) => {
-    const { latencies, millis, publish, seen } = stopwatch()
+    const { hear, latencies, publish } = stopwatch()
     return await worked(store, publish, async () => {
       await warmUp(store, perSecond)
-      await until(() => seen.size >= perSecond, longestWay)
+      await hear(perSecond)
       const count = perSecond * length
       const cpu = process.cpuUsage()
       const began = performance.now()
       await pacedCount(perSecond, count, (i) => store.append(sample(i)))
       const used = cpuSeconds(cpu) / seconds(began) * 100
-      await until(() => millis.length >= count, longestWay)
+      await hear(perSecond + count)
       return { ...latencies(count), cpu: used }
     })
   },
@@ -344,15 +351,14 @@ export const tasks: { readonly [K in Task]: (store: Store, options: Options<K>) 
     return null
   },
 
-  receive: async (store, { count, seconds: most }) => {
-    const { latencies, millis, publish } = stopwatch()
+  receive: async (store, { perSecond, seconds: length }) => {
+    const { hear, latencies, publish } = stopwatch()
     return await worked(store, publish, async () => {
-      const end = performance.now() + most * 1_000
-      await until(() => millis.length > 0, most * 1_000)
+      await hear(perSecond)
       const cpu = process.cpuUsage()
       const began = performance.now()
-      await until(() => millis.length >= count, end - performance.now())
-      return { ...latencies(count), cpu: cpuSeconds(cpu) / seconds(began) * 100 }
+      await hear(perSecond * (1 + length))
+      return { ...latencies(perSecond * length), cpu: cpuSeconds(cpu) / seconds(began) * 100 }
     })
   },
 

@@ -134,7 +134,7 @@ export const delivering = (log: Log, note = ""): Contender => ({
           workers.pipe(
             Layer.provide(log(publish, contenderOptions)),
             Layer.provide(Layer.succeedContext(services.context)),
-            Layer.merge(quiet)
+            Layer.provide(quiet)
           )
         )
         await working.runtime()
