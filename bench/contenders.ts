@@ -4,6 +4,7 @@
 import type { Contender } from "./Contender.ts"
 
 export const contenders = {
+  "bare INSERT, Effect's client": async () => (await import("./contenders/bareEffect.ts")).bareEffect,
   "bare INSERT": async () => (await import("./contenders/bare.ts")).bare,
   "hand-written loop": async () => (await import("./contenders/hand.ts")).hand,
   "trustlog": async () => (await import("./contenders/trustlog.ts")).trustlog,

@@ -4,7 +4,8 @@ import { spawnSync } from "node:child_process"
 const checks = [
   ["types", "tsc", "-p", "tsconfig.json"],
   ["Effect diagnostics", "effect-tsgo", "diagnostics", "--project", "tsconfig.json", "--strict"],
-  ["lint", "oxlint", "--deny-warnings", "src", "test", "examples", "scripts"],
+  ["types of the benchmarks", "node", "scripts/bench.mjs", "check"],
+  ["lint", "oxlint", "--deny-warnings", "src", "test", "examples", "scripts", "bench"],
   ["format", "dprint", "check"],
   ["generated code", "node", "scripts/codegen.mjs", "--check"],
   ["provenance and licences", "node", "scripts/provenance.mjs"]

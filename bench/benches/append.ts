@@ -11,6 +11,7 @@ import type { Name } from "../contenders.ts"
 
 const names: ReadonlyArray<Name> = [
   "bare INSERT",
+  "bare INSERT, Effect's client",
   "hand-written loop",
   "trustlog",
   "graphile-worker",

@@ -102,10 +102,10 @@ const contender = (isDelivered: boolean, note: string): Contender => ({
       left: async () => ({ pending: Number(count.get()?.["pending"]), dead: 0 }),
       ...isDelivered && {
         work: async (publish) => {
-          let isEnding = false
+          const ending = new AbortController()
           const loop = async () => {
             let after = Number(database.prepare("SELECT position FROM cur").get()?.["position"])
-            while (!isEnding) {
+            while (!ending.signal.aborted) {
               const rows = page.all(after)
               const last = Number(rows.at(-1)?.["position"] ?? after)
               if (rows.length === 0) {
@@ -122,7 +122,7 @@ const contender = (isDelivered: boolean, note: string): Contender => ({
           }
           const running = loop()
           return () => {
-            isEnding = true
+            ending.abort()
             return running
           }
         }

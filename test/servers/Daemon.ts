@@ -291,7 +291,13 @@ export const startPostgreSQL = (name: string, bin: string, options: Options = {}
       await run(
         path.join(bin, "initdb"),
         [
-          ...["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"],
+          "-D",
+          data,
+          "--username=postgres",
+          "--auth=trust",
+          "--encoding=UTF8",
+          "--no-locale",
+          "--no-sync",
           `--wal-segsize=${options.walSegmentMegabytes ?? 1}`
         ],
         { ...nobody, cwd: data, env: environment() }
