@@ -41,6 +41,8 @@ export interface Latencies {
   readonly p99: number
   readonly p999: number
   readonly max: number
+  /** Arrivals: fewer a second than were stated where the contender cannot keep up, and then all of this grows with time. */
+  readonly perSecond: number
   /** Had not come when nothing had come for five seconds. */
   readonly lost: number
   /** Of one processor, in percent, appending included where this process appends. */
@@ -212,6 +214,7 @@ const stopwatch = () => {
   const from = now()
   const seen = new Set<number>()
   const millis: Array<number> = []
+  let began = from
   let heard = from
   const publish: Publish = async (messages) => {
     const at = now()
@@ -221,7 +224,9 @@ const stopwatch = () => {
       // What an earlier round has left over is none of this one's, and what comes twice came the first time.
       if (payload.at < from || seen.has(payload.invoice)) continue
       seen.add(payload.invoice)
-      if (payload.invoice >= 0) millis.push(at - payload.at)
+      if (payload.invoice < 0) continue
+      if (millis.length === 0) began = at
+      millis.push(at - payload.at)
     }
   }
   const latencies = (count: number): Omit<Latencies, "cpu"> => {
@@ -231,6 +236,7 @@ const stopwatch = () => {
       p99: quantile(sorted, 0.99),
       p999: quantile(sorted, 0.999),
       max: quantile(sorted, 1),
+      perSecond: sorted.length / (heard - began) * 1_000,
       lost: count - sorted.length
     }
   }

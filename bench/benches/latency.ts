@@ -20,7 +20,7 @@ const slow: ReadonlyArray<Name> = ["pg-boss", "Effect PersistedQueue", "pg-trans
 
 const apart: ReadonlyArray<Name> = ["trustlog", "graphile-worker", "pg-boss, notify"]
 
-const columns = ["", "p50, ms", "p99, ms", "p99.9, ms", "max, ms", "lost", "CPU, %"]
+const columns = ["", "p50, ms", "p99, ms", "p99.9, ms", "max, ms", "arrived/s", "lost", "CPU, %"]
 
 interface Contender {
   readonly label: string
@@ -38,6 +38,7 @@ const tableOf = <C extends Contender>(title: string, found: Rounds.Rounds<C, Lat
       shownSpread(figures("p99")),
       shown(figures("p999").median),
       shown(figures("max").max),
+      shown(figures("perSecond").median),
       String(answers.reduce((sum, { lost }) => sum + lost, 0)),
       shown(figures("cpu").median)
     ]
@@ -129,6 +130,8 @@ export const latency: Bench = {
           "the clock starts for all of them before the append is called: it includes the commit, and the wait for a connection",
           "the range is that of the rounds; max is the largest of all rounds, lost the sum of what had not come when nothing had come for 5 s; " +
           "CPU is of one processor: of the application and the worker together, of the worker alone where another process appends",
+          "where fewer arrive in a second than are stated, the contender cannot keep up on this machine: its times are those of a " +
+          "queue that grows for as long as it is measured",
           ...mysql === undefined ? ["MySQL was not measured: `npm run servers` fetches it"] : [],
           `idle: ${idleSeconds} s each, once`
         ],
