@@ -45,7 +45,7 @@ ${Object.entries(benches).map(([name, { title }]) => `  ${name.padEnd(12)} ${tit
 --save    writes the tables and charts into docs/performance.md
 
 TRUSTLOG_BENCH_DATABASE_URL (postgres://…) names a server; without it one is started. A database of its own is made there,
-and removed at the end. TRUSTLOG_BENCH_PULSAR_URL (ws://…) names a Pulsar in the same way, for the benchmark that has a part with one.
+and removed at the end. TRUSTLOG_BENCH_PULSAR_URL (ws://…) names a Pulsar in the same way, for what is compared on one.
 `
 
 const document = new URL("../docs/performance.md", import.meta.url)
