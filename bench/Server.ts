@@ -78,6 +78,10 @@ export const cpuOf = (pid: number): number | undefined => {
   }
 }
 
+/** Microseconds of a record between two readings, where there are any. */
+export const micros = (before: number | undefined, after: number | undefined, count: number): number =>
+  before === undefined || after === undefined ? Number.NaN : (after - before) / count * 1e6
+
 const make = (url: string, postmaster: number | undefined): Effect.Effect<Server> =>
   Effect.gen(function*() {
     const [version] = yield* query(url, "SELECT version() AS version")

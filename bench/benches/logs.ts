@@ -25,10 +25,6 @@ interface Comparison {
 
 const unknown: Effect.Effect<number | undefined> = Effect.succeed(undefined)
 
-/** Microseconds of a record between two readings. */
-const micros = (before: number | undefined, after: number | undefined, count: number): number =>
-  before === undefined || after === undefined ? Number.NaN : (after - before) / count * 1e6
-
 const compare = (
   server: Server.Server,
   { contenders, count, cpu, log, title }: Comparison,
@@ -53,8 +49,8 @@ const compare = (
         yield* note(`round ${round}: ${process.name} ${shown(answer.perSecond)}/s`)
         return {
           ...answer,
-          server: micros(ofServer, yield* server.cpu, count),
-          log: micros(ofLog, yield* cpu, count)
+          server: Server.micros(ofServer, yield* server.cpu, count),
+          log: Server.micros(ofLog, yield* cpu, count)
         }
       }))
     const ratioOf = (contender: typeof other) => Rounds.ratio(found, contender, reference, ({ perSecond }) => perSecond)

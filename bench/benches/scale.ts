@@ -19,10 +19,6 @@ interface Part {
 
 type Note = (text: string) => Effect.Effect<void>
 
-/** Seconds between two readings. */
-const between = (before: number | undefined, after: number | undefined): number =>
-  before === undefined || after === undefined ? Number.NaN : after - before
-
 /** Millions of records that have been there for long. */
 const histories = [0.1, 1, 10]
 
@@ -63,9 +59,9 @@ const history = (
         yield* Server.settle(url)
         const cpu = yield* server.cpu
         const answer = yield* process.ask("drain", { count })
-        const used = between(cpu, yield* server.cpu)
+        const used = Server.micros(cpu, yield* server.cpu, count)
         yield* note(`round ${round}: ${shown(answer.perSecond)}/s after ${shown(before)}`)
-        return { ...answer, server: used / count * 1e6 }
+        return { ...answer, server: used }
       }))
     const [least] = contenders
     if (least === undefined)
@@ -161,7 +157,8 @@ const sharing = (
         const cpu = yield* server.cpu
         yield* application.ask("hold", { isHeld: false })
         const shares = yield* Fiber.join(working)
-        const answer = together(shares, count, between(cpu, yield* server.cpu))
+        // A microsecond of each of a million is a second.
+        const answer = together(shares, count, Server.micros(cpu, yield* server.cpu, 1e6))
         yield* note(`round ${round}: ${title(contender)} ${shown(answer.perSecond)}/s`)
         return answer
       }))

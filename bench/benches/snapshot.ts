@@ -46,36 +46,45 @@ export const snapshot: Bench = {
             yield* snapshotOf(url)
           yield* process.ask("fill", { count })
           yield* Server.settle(url)
+          const before = yield* server.cpu
           const answer = yield* process.ask("drain", { count })
+          const used = Server.micros(before, yield* server.cpu, count)
           yield* note(`round ${round}: ${process.name}${isHeld ? ", held" : ""} ${shown(answer.perSecond)}/s`)
-          return answer
+          return { ...answer, server: used }
         })))
       const rows = pairs.map(({ held, process, without }) => {
-        const rate = (contender: typeof held) =>
-          shown(
-            Rounds.figures(found, contender, ({ perSecond }) =>
-              perSecond).median
-          )
+        const figures = (of: "perSecond" | "cpuMicros" | "server") =>
+          [without, held].map((contender) => {
+            const { median } = Rounds.figures(found, contender, (answer) =>
+              answer[of])
+            return shown(median)
+          })
         return {
           label: process.name,
           ratio: Rounds.ratio(found, held, without, ({ perSecond }) =>
             perSecond),
-          without: rate(without),
-          held: rate(held)
+          figures: [...figures("perSecond"), ...figures("cpuMicros"), ...figures("server")]
         }
       })
       return {
         conditions: [
           ...server.conditions,
-          `${rounds} rounds, one worker process, a log that does nothing; a backlog of ${
-            shown(count)
-          }, recorded and vacuumed ` +
-          "while the snapshot was held; messages of 600 bytes of JSON"
+          `${rounds} rounds, one worker process, a log that does nothing; messages of 600 bytes of JSON`,
+          `A backlog of ${shown(count)}, recorded and vacuumed while the snapshot was held`
         ],
         tables: [{
           title: "Rates with and without it",
-          columns: ["", "ratio to itself without", "records/s without", "records/s with"],
-          rows: rows.map(({ held, label, ratio, without }) => [label, shownSpread(ratio), without, held])
+          columns: [
+            "",
+            "ratio to itself without",
+            "records/s without",
+            "with",
+            "CPU of the worker, µs, without",
+            "with",
+            "CPU of PostgreSQL, µs, without",
+            "with"
+          ],
+          rows: rows.map(({ figures, label, ratio }) => [label, shownSpread(ratio), ...figures])
         }],
         charts: [{
           title: "Delivering a backlog while an old snapshot is held",
