@@ -37,11 +37,16 @@ export const counted = (count: number): string => count.toLocaleString("en")
 export const shownSpread = ({ max, median, min }: Spread): string =>
   Number.isNaN(median) ? "–" : `${fixed(median)} (${fixed(min)}–${fixed(max)})`
 
+/** Figures stand at the right, under each other; words at the left. */
+const isFigures = (rows: Table["rows"], column: number): boolean =>
+  column > 0 && rows.every((row) => /^[\d–.,()% -]*$|^LOST$/.test(row[column] ?? ""))
+
 const lines = ({ columns, rows, title }: Table): ReadonlyArray<string> => {
   const all = [columns, ...rows]
   const widths = columns.map((_, i) => Math.max(...all.map((row) => (row[i] ?? "").length)))
   const line = (row: ReadonlyArray<string>) =>
-    row.map((cell, i) => i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)).join("  ").trimEnd()
+    row.map((cell, i) => isFigures(rows, i) ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0))
+      .join("  ").trimEnd()
   return [title, ...all.map(line)]
 }
 
@@ -62,7 +67,7 @@ export const markdown = (report: Report, chartFile: (index: number) => string): 
       `**${title}**`,
       "",
       `| ${columns.map(cell).join(" | ")} |`,
-      `|${columns.map((_, i) => i === 0 ? "---" : "--:").join("|")}|`,
+      `|${columns.map((_, i) => isFigures(rows, i) ? "--:" : "---").join("|")}|`,
       ...rows.map((row) => `| ${row.map(cell).join(" | ")} |`)
     ])
   ].join("\n")

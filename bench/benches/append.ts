@@ -27,8 +27,11 @@ const shapes = [
   { title: "one connection, 1,000 operations at once", count: 30_000, atOnce: 1, perBatch: 1_000 }
 ] as const
 
-/** Those whose batches are a thousand calls have fewer of them. */
-const slowly: ReadonlyArray<Name> = ["pg-transactional-outbox", "Effect PersistedQueue"]
+/** Those whose batches are a thousand calls, and those that notify somebody in each transaction, are given less to do. */
+const slow: { readonly [K in "batches" | "transactions"]: ReadonlyArray<Name> } = {
+  batches: ["pg-transactional-outbox", "Effect PersistedQueue"],
+  transactions: ["graphile-worker", "pg-boss", "pg-boss, notify"]
+}
 
 export const append: Bench = {
   title: "Recording an operation",
@@ -46,7 +49,7 @@ export const append: Bench = {
         yield* note(title)
         const found = yield* Rounds.alternate(processes, rounds, ({ process, url }) =>
           Effect.gen(function*() {
-            const part = perBatch > 1 && slowly.includes(process.name) ? 0.1 : 1
+            const part = slow[perBatch > 1 ? "batches" : "transactions"].includes(process.name) ? 0.1 : 1
             const some = Math.max(perBatch, Math.round(count * scale * part / perBatch) * perBatch)
             const before = yield* Server.wal(url)
             const answer = yield* process.ask("append", { count: some, atOnce, perBatch })
