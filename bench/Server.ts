@@ -5,8 +5,8 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { randomBytes } from "node:crypto"
 import * as fs from "node:fs"
-import { Client } from "pg"
 import { startPostgreSQL } from "../test/servers/Daemon.ts"
+import { query } from "../test/servers/Database.ts"
 import { find } from "../test/servers/Programs.ts"
 import { machine, runtime } from "./Machine.ts"
 
@@ -19,19 +19,6 @@ export interface Server {
   /** Seconds of processors that its processes have used, where this machine can tell. */
   readonly cpu: Effect.Effect<number | undefined>
 }
-
-export const query = (url: string, ...statements: ReadonlyArray<string>): Effect.Effect<ReadonlyArray<unknown>> =>
-  Effect.promise(async () => {
-    const client = new Client({ connectionString: url })
-    await client.connect()
-    try {
-      let rows: ReadonlyArray<unknown> = []
-      for (const statement of statements) rows = (await client.query(statement)).rows
-      return rows
-    } finally {
-      await client.end()
-    }
-  })
 
 const number = (url: string, expression: string): Effect.Effect<number> =>
   Effect.map(

@@ -1,9 +1,8 @@
 // What `npm run test:node22`, `test:node24`, `test:bun` and `test:deno` run: the tests, on that runtime. The runtimes are packages
 // of a folder of their own, test/runtimes, which is installed when it is first needed; nobody else needs it. What follows the
 // name is for vitest: `npm run test:bun -- test/cli`. `install` only installs.
-import { spawnSync } from "node:child_process"
-import { existsSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
+import { install, run } from "./packages.mjs"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 const folder = `${root}test/runtimes/`
@@ -23,27 +22,7 @@ if (words === undefined && name !== "install") {
   process.exit(2)
 }
 
-const run = ([command, ...args], options) => {
-  const { error, signal, status } = spawnSync(command, args, { stdio: "inherit", ...options })
-  if (error !== undefined) process.stderr.write(`${command}: ${error.message}\n`)
-  return signal === null ? status ?? 1 : 1
-}
-
-const read = (file) => JSON.parse(readFileSync(file, "utf8"))
-
-const isInstalled = () => {
-  const installed = `${packages}.package-lock.json`
-  if (!existsSync(installed)) return false
-  const { packages: has } = read(installed)
-  return Object.entries(read(`${folder}package-lock.json`).packages).every(([path, { optional, version }]) =>
-    path === "" || optional || has[path]?.version === version
-  )
-}
-
-if (!isInstalled()) {
-  const status = run(["npm", "ci"], { cwd: folder, shell: process.platform === "win32" })
-  if (status !== 0) process.exit(status)
-}
+install(folder)
 
 if (words !== undefined) {
   process.exit(run([...words, "node_modules/vitest/vitest.mjs", "run", ...args], {

@@ -5,6 +5,7 @@
 import * as Effect from "effect/Effect"
 import { execFileSync } from "node:child_process"
 import { fileURLToPath } from "node:url"
+import { query } from "../../test/servers/Database.ts"
 import type { Bench } from "../Bench.ts"
 import * as Installation from "../Installation.ts"
 import * as Process from "../Process.ts"
@@ -97,7 +98,7 @@ export const footprint: Bench = {
           yield* writer.ask("fill", { count })
           const recorded = yield* Server.wal(url)
           // Without a checkpoint: whoever delivers what was just recorded does not log its pages as a whole.
-          yield* Server.query(url, "VACUUM ANALYZE")
+          yield* query(url, "VACUUM ANALYZE")
           let delivery = Number.NaN
           let memory = Number.NaN
           if (delivers) {

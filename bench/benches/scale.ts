@@ -5,6 +5,7 @@
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
+import { query } from "../../test/servers/Database.ts"
 import type { Bench } from "../Bench.ts"
 import * as Process from "../Process.ts"
 import { type Chart, shown, shownSpread, type Table } from "../Report.ts"
@@ -49,7 +50,7 @@ const history = (
         const before = Math.round(millions * 1e6 * scale)
         const process = yield* Process.start("trustlog", url)
         yield* note(`${shown(before)} records of long ago`)
-        yield* Server.query(url, past(before))
+        yield* query(url, past(before))
         yield* Server.settle(url)
         return { before, url, process }
       }))

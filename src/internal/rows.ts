@@ -35,23 +35,8 @@ export const newColumns = [
 /** The columns of `operation` that make a row, in the order of the table. */
 export const operationColumns = ["position", ...newColumns] as const
 
-/** The columns that are read for delivery: each one more costs as much as hashing a short text. */
-const deliveredColumns = [
-  "position",
-  "id",
-  "kind",
-  "occurred_at",
-  "actor",
-  "action",
-  "target",
-  "source",
-  "request_hash",
-  "response_hash",
-  "client_ip",
-  "server_ip",
-  "traceparent",
-  "content_hash"
-] as const
+/** What delivery does not ask for, or asks for in its own way: each column costs as much as hashing a short text. */
+const notDelivered: ReadonlyArray<string> = ["lane", "strategy", "payload", "payload_bytes"]
 
 /** Columns of a table as they are selected. */
 const selected = (names: ReadonlyArray<string>) => Object.fromEntries(names.map((name) => [name, `o.${name}`]))
@@ -60,7 +45,10 @@ const selected = (names: ReadonlyArray<string>) => Object.fromEntries(names.map(
 export const storedColumns = selected(operationColumns)
 
 /** What a page of `operation o` and `trustlog_pending p` is read by, but for the payload. */
-export const pageColumns = { ...selected(deliveredColumns), other_lane: "NULLIF(o.lane, p.lane)" }
+export const pageColumns = {
+  ...selected(operationColumns.filter((name) => !notDelivered.includes(name))),
+  other_lane: "NULLIF(o.lane, p.lane)"
+}
 
 interface DeliveredRow {
   readonly position: Numeric
