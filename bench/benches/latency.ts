@@ -68,7 +68,7 @@ export const latency: Bench = {
           const url = yield* server.database
           return { label: name, isOurs: name === "trustlog", url, process: yield* Process.start(name, url) }
         })
-      const seconds = Math.max(2, Math.round(20 * scale))
+      const seconds = Math.max(2, Math.round(5 * scale))
       const both = yield* Effect.forEach(fast, start)
       const polling = yield* Effect.forEach(slow, start)
       const tables: Array<Table> = []
