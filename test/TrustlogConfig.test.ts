@@ -43,7 +43,7 @@ describe("TrustlogConfig", () => {
         TRUSTLOG_SCHEMA: "evidence",
         TRUSTLOG_LISTEN_URL: "postgres://ann@db/app",
         TRUSTLOG_SCAN_INTERVAL: "250ms",
-        TRUSTLOG_PAGE_ROWS: "2000",
+        TRUSTLOG_PAGE_ROWS: "5000",
         TRUSTLOG_LEASE: "20s",
         TRUSTLOG_PUBLISH_DEADLINE: "1.5m",
         TRUSTLOG_SHUTDOWN: "1h"
@@ -56,8 +56,8 @@ describe("TrustlogConfig", () => {
       assert.deepStrictEqual(TrustlogConfig.namingOf(config), { prefix: "audit_", schema: "evidence" })
       assert.strictEqual(config.listen?.database, "app")
       assert.deepStrictEqual(config.workers.scanInterval, Duration.millis(250))
-      assert.strictEqual(config.workers.pageRows, 2000)
-      assert.strictEqual(config.workers.backlogPageRows, 2000)
+      assert.strictEqual(config.workers.pageRows, 5000)
+      assert.strictEqual(config.workers.backlogPageRows, 5000)
       assert.deepStrictEqual(config.workers.lease, Duration.seconds(20))
       assert.deepStrictEqual(config.workers.leaseRenewal, Duration.seconds(6))
       assert.deepStrictEqual(config.workers.publishDeadline, Duration.seconds(90))
