@@ -229,12 +229,12 @@ export const session = (
             const last = page?.rows.at(-1)?.position
             if (page === undefined || last === undefined) return Option.none()
             // Read while this one is prepared, so that neither the database nor this process waits for the other.
-            const following = yield* Effect.forkScoped(Effect.zipRight(since, behind(page, last)))
+            const reading = yield* Effect.forkScoped(Effect.zipRight(since, behind(page, last)))
             const prepared = yield* Delivery.prepare(lane, page.rows)
             const answered = yield* Deferred.make<void>()
             return Option.some([
               { page, last, prepared, since, answered },
-              { next: Fiber.join(following), since: Deferred.await(answered) }
+              { next: Fiber.join(reading), since: Deferred.await(answered) }
             ])
           }))
 
