@@ -519,7 +519,7 @@ layer(made, { excludeTestServices: true })("Verify, with a seal", (it) => {
       yield* seal(world, messages)
       yield* withoutMap(world)
       const list = Effect.promise(async () =>
-        (await fs.readdir(world.directory, { recursive: true })).filter((name) => !/-(wal|shm)$/.test(name))
+        (await fs.readdir(world.directory, { recursive: true })).filter((name) => !/-(wal|shm)$/.test(name)).sort()
       )
       yield* Effect.promise(() => fs.mkdir(temporary))
       const before = yield* list

@@ -1,17 +1,19 @@
 /**
  * Processes that are frozen for longer than their lease, and thaw when others have their lanes.
  */
+import * as SqlClient from "@effect/sql/SqlClient"
 import { assert, describe, it } from "@effect/vitest"
 import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import { laneOf } from "../../src/Operation.ts"
 import { Repository } from "../../src/Repository.ts"
 import { query } from "../servers/Database.ts"
 import * as Server from "../servers/Server.ts"
 import { id } from "../workers.ts"
 import { start } from "./child.ts"
-import { entries, range, repository, until } from "./scene.ts"
+import { entries, hosting, range, repository, until } from "./scene.ts"
 
 const lane = laneOf("operation")
 
@@ -77,6 +79,33 @@ describe.concurrent("a worker that is frozen for longer than its lease", () => {
         const { took } = yield* Effect.provide(frozen(url, "settling"), repository(url))
         yield* Console.log(`${server.name}: taken over ${Math.round(took)} ms after the freeze inside a settlement`)
         assert.isBelow(took, lease + 2_000)
+      }))
+
+    it.scopedLive("leaves no renewal that is given the lane's row by the end of its settlement, to hold it anew", () =>
+      Effect.gen(function*() {
+        const url = yield* Server.database(server)
+        const base = repository(url)
+        const held = yield* Effect.provide(
+          Effect.flatMap(Repository, ({ acquire }) => acquire(lane, "a", Duration.minutes(1))),
+          base
+        )
+        if (held === undefined) return yield* Effect.dieMessage("nobody has it")
+        yield* Effect.gen(function*() {
+          const { renew, setBreaker } = yield* Repository
+          const sql = yield* SqlClient.SqlClient
+          // What else waits for the row is patient: it gets it when the renewal has given up.
+          const patient = yield* hosting("READ COMMITTED")(Effect.gen(function*() {
+            yield* sql`SELECT name FROM trustlog_cursor WHERE name = 'lane/operation' FOR UPDATE`
+            const patient = yield* Effect.forkDaemon(setBreaker(held, "open"))
+            for (const _ of range(1, 2)) {
+              const refusal = yield* Effect.flip(renew(held, Duration.minutes(1)))
+              assert.deepInclude(refusal, { _tag: "DatabaseError", reason: "locked" })
+            }
+            return patient
+          }))
+          yield* Fiber.join(patient)
+          yield* renew(held, Duration.minutes(1))
+        }).pipe(Effect.provide(base))
       }))
   })
 })

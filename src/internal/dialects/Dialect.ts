@@ -73,6 +73,11 @@ export interface Dialect {
   readonly host: Bracket
   /** A worker's transaction: read committed, and ended by the database when its process hangs in the middle of it. */
   readonly worker: Bracket
+  /**
+   * A worker's transaction that renews a lease. It waits for the lane's row more briefly than the database leaves a hung
+   * transaction alone: given the row by the end of such a one, a process that hangs as a whole would keep it as long again.
+   */
+  readonly renewal: Bracket
   /** A transaction that sees one state and writes nothing. */
   readonly snapshot: Bracket
   /** What a page is read in, where the planner must be kept from other ways than the index's; else in no transaction. */

@@ -13,7 +13,7 @@ import { mysql as migrations } from "../migrations.generated.ts"
 import * as rows from "../rows.ts"
 import type { Tables } from "../tables.ts"
 import * as transaction from "../transaction.ts"
-import type { Columns, Dialect, Positioned } from "./Dialect.ts"
+import type { Bracket, Columns, Dialect, Positioned } from "./Dialect.ts"
 import * as fragments from "./fragments.ts"
 import { classify, isCollision, isRepeated, messageOf } from "./mysqlErrors.ts"
 
@@ -48,14 +48,14 @@ const maxRaces = 10
  * Under REPEATABLE READ, the default, a settlement would keep hosts from appending until it has committed. The server
  * ends the connection of a process that hangs in the middle of a transaction (`wait_timeout`).
  */
-const worker = {
+const worker = (lockSeconds: number): Bracket => ({
   begin: [
     "SET @trustlog_wait = @@SESSION.wait_timeout, @trustlog_lock_wait = @@SESSION.innodb_lock_wait_timeout; " +
-    "SET SESSION wait_timeout = 5, SESSION innodb_lock_wait_timeout = 5; " +
+    `SET SESSION wait_timeout = 5, SESSION innodb_lock_wait_timeout = ${lockSeconds}; ` +
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION READ WRITE"
   ],
   end: ["SET SESSION wait_timeout = @trustlog_wait, SESSION innodb_lock_wait_timeout = @trustlog_lock_wait"]
-}
+})
 
 export const make = (sql: SqlClient): Dialect => {
   const isIn = <A>(column: string, values: ReadonlyArray<A>, placeholder: string, valueOf: (value: A) => unknown) => {
@@ -167,7 +167,8 @@ export const make = (sql: SqlClient): Dialect => {
     quote,
 
     host: { begin: ["START TRANSACTION"], end: [], endsOnFailure: true },
-    worker,
+    worker: worker(5),
+    renewal: worker(1),
     snapshot: {
       begin: [
         "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"

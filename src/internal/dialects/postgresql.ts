@@ -10,7 +10,7 @@ import { postgresql as migrations } from "../migrations.generated.ts"
 import { marked } from "../preparedStatements.ts"
 import * as rows from "../rows.ts"
 import * as transaction from "../transaction.ts"
-import type { Columns, Dialect } from "./Dialect.ts"
+import type { Bracket, Columns, Dialect } from "./Dialect.ts"
 import { classify, isCollision, messageOf } from "./postgresqlErrors.ts"
 
 const quote = (name: string): string => `"${name.replaceAll("\"", "\"\"")}"`
@@ -67,7 +67,13 @@ const inOrder = "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off;
   "SET LOCAL jit = off"
 
 /** A process that hangs, or that waits, in the middle of a transaction keeps nobody out for longer than a lease lasts. */
-const impatience = "SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL lock_timeout = '5s'"
+const impatience = (lockSeconds: number): string =>
+  `SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL lock_timeout = '${lockSeconds}s'`
+
+const worker = (lockSeconds: number): Bracket => ({
+  begin: [`BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; ${impatience(lockSeconds)}; ${inOrder}`],
+  end: []
+})
 
 /**
  * What PostgreSQL itself goes by when it removes dead rows of an ordinary table: snapshots and transactions of this
@@ -125,9 +131,10 @@ export const make = (sql: SqlClient): Dialect => {
     quote,
 
     host: { begin: ["BEGIN"], end: [] },
-    worker: { begin: [`BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; ${impatience}; ${inOrder}`], end: [] },
+    worker: worker(5),
+    renewal: worker(1),
     snapshot: { begin: [`BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ${inOrder}`], end: [] },
-    paging: { begin: [`BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; ${impatience}; ${inOrder}`], end: [] },
+    paging: { begin: [`BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; ${impatience(5)}; ${inOrder}`], end: [] },
 
     forUpdate: sql.literal("FOR UPDATE"),
     forUpdateSkipLocked: sql.literal("FOR UPDATE SKIP LOCKED"),

@@ -58,6 +58,7 @@ export const make = (sql: SqlClient): Dialect => {
 
     host: immediate,
     worker: immediate,
+    renewal: immediate,
     snapshot: { begin: ["BEGIN DEFERRED"], end: [] },
     paging: undefined,
 

@@ -97,8 +97,8 @@ export const make = (
     })
 
   /** A worker's verb, in a transaction of its own. */
-  const transact = <A, E, R>(doing: string, effect: Effect.Effect<A, E, R>) =>
-    silent(again(typed(doing)(transaction.own(sql, dialect.worker, failure(doing))(effect))))
+  const transact = <A, E, R>(doing: string, effect: Effect.Effect<A, E, R>, bracket = dialect.worker) =>
+    silent(again(typed(doing)(transaction.own(sql, bracket, failure(doing))(effect))))
 
   /** A worker's verb that reads a page. */
   const page = <A, E, R>(doing: string, effect: Effect.Effect<A, E, R>) =>
@@ -197,13 +197,14 @@ export const make = (
     fence,
 
     /** Changes a lane's row, in a transaction of its own, if the lease still holds. */
-    fencedUpdate: (doing: string, lease: Lease, set: Fragment) =>
+    fencedUpdate: (doing: string, lease: Lease, set: Fragment, bracket = dialect.worker) =>
       transact(
         doing,
         Effect.gen(function*() {
           yield* fence(lease)
           yield* sql`UPDATE ${cursor} SET ${set}, updated_at = ${yield* now} WHERE name = ${laneName(lease.lane)}`
-        })
+        }),
+        bracket
       )
   }
 }

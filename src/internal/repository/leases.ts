@@ -125,7 +125,13 @@ export const make = (
     renew: (lease, timeToLive) =>
       Effect.flatMap(
         end(timeToLive),
-        (until) => fencedUpdate(`renewing the lease of lane ${lease.lane}`, lease, sql`lease_until = ${until}`)
+        (until) =>
+          fencedUpdate(
+            `renewing the lease of lane ${lease.lane}`,
+            lease,
+            sql`lease_until = ${until}`,
+            dialect.renewal
+          )
       ),
 
     release: (lease) =>
