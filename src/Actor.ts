@@ -55,14 +55,15 @@ export interface Actor<E, R> {
  * What an actor can be told. Each is answered with the status, at once, even while a cycle runs; but `Drain` when it is
  * done.
  *
- * - `Wake`: there may be something to do. Any number of them are one
+ * - `Wake`: there is something to do. Any number of them are one
+ * - `Expect`: there is, or will soon be: a burst of polls follows (2, 4, 8 … ms, up to the poll interval)
  * - `Pause`: begin no further cycle
  * - `Resume`: go on, and at once: waiting of any kind ends
  * - `Drain`: go on at once until a cycle begun after this message ends otherwise than with `Again`; the status tells how
  *   (a paused or stopped actor is drained as it is)
  * - `Status`: nothing but the answer
  */
-export const Message = Schema.Literal("Wake", "Pause", "Resume", "Drain", "Status")
+export const Message = Schema.Literal("Wake", "Expect", "Pause", "Resume", "Drain", "Status")
 export type Message = typeof Message.Type
 
 /** What an actor is and how it fares. */
@@ -100,8 +101,11 @@ export interface State {
   readonly isRunning: boolean
   readonly isPaused: boolean
   readonly isStopped: boolean
+  /** Whether it was woken while the cycle runs, which may have looked already. */
+  readonly isWoken: boolean
   /** `covered`: the cycle under way began after it was asked, and so may end it. */
   readonly drain: "none" | "asked" | "covered"
+  /** `from`: when it began to wait, or, if it is idle, when the cycle that found nothing did. */
   readonly wait:
     | { readonly state: "idle" | "held" | "backingOff"; readonly from: number; readonly until: number }
     | undefined
@@ -121,7 +125,7 @@ export type Decision = Data.TaggedEnum<{
 }>
 export const Decision = Data.taggedEnum<Decision>()
 
-/** The first wait of a burst, and the least time between two idle cycles. */
+/** The first wait of a burst, and the least time from one idle cycle to the next. */
 const shortest = 2
 const firstBackOff = 100
 const longestBackOff = 30_000
@@ -151,6 +155,7 @@ export const initial = <E, R>(actor: Actor<E, R>, now: number): State => ({
   isRunning: false,
   isPaused: false,
   isStopped: false,
+  isWoken: false,
   drain: "none",
   wait: undefined,
   burst: undefined,
@@ -160,20 +165,24 @@ export const initial = <E, R>(actor: Actor<E, R>, now: number): State => ({
   since: now
 })
 
+/** However fast the hints come, idle cycles stay `shortest` apart. */
+const soonAfter = (cycleBegan: number, now: number): number => Math.max(now, cycleBegan + shortest)
+
+const woken = (state: State, now: number): State => {
+  const { isRunning, wait } = state
+  return change(state, now, {
+    isWoken: isRunning,
+    wait: wait?.state === "idle" ? { ...wait, until: Math.min(wait.until, soonAfter(wait.from, now)) } : wait
+  })
+}
+
 /** A message came. */
 export const received = (state: State, message: Message, now: number): State => {
   switch (message) {
-    case "Wake": {
-      // What woke us may become visible only later (the host's transaction commits after it): so a burst follows. And
-      // however fast the hints come, idle cycles stay `shortest` apart.
-      const { wait } = state
-      return change(state, now, {
-        burst: shortest,
-        wait: wait?.state === "idle"
-          ? { ...wait, until: Math.min(wait.until, Math.max(now, wait.from + shortest)) }
-          : wait
-      })
-    }
+    case "Wake":
+      return woken(state, now)
+    case "Expect":
+      return { ...woken(state, now), burst: shortest }
     case "Pause":
       return change(state, now, { isPaused: true })
     case "Resume":
@@ -189,6 +198,7 @@ export const received = (state: State, message: Message, now: number): State => 
 export const began = (state: State, now: number): State =>
   change(state, now, {
     isRunning: true,
+    isWoken: false,
     wait: undefined,
     drain: state.drain === "asked" ? "covered" : state.drain
   })
@@ -212,10 +222,13 @@ export const ended = (state: State, next: Next, now: number): State => {
   } as const
   switch (next._tag) {
     case "Again":
-      return change(state, now, { ...good, burst: shortest })
+      return change(state, now, good)
     case "Idle": {
       const { burst, length } = idleWait(state, Duration.toMillis(next.atMost ?? Duration.infinity))
-      return change(state, now, { ...good, burst, wait: { state: "idle", from: now, until: now + length } })
+      // When the cycle began: nothing has changed the state since.
+      const from = state.since
+      const until = state.isWoken ? soonAfter(from, now) : now + length
+      return change(state, now, { ...good, burst, wait: { state: "idle", from, until } })
     }
     case "After":
       return change(state, now, {

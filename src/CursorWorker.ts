@@ -174,12 +174,15 @@ export const session = (
         }
         const isSingleFile = rows === 1
         if (isSingleFile) yield* repository.markInFlight(lease, first.position)
-        const { tail, total, trouble } = yield* deliver(page, isSingleFile)
-        const progress = { ...again, ...total }
+        const { tail, total, trouble } = isSingleFile || !page.isFull
+          ? yield* deliverOne(page, page.rows.at(-1)?.position ?? first.position)
+          : yield* deliverAll(page)
+        const progress: Progress = { ...again, ...total }
         if (trouble === undefined) {
           yield* isWell(permit)
           rows = tail.isFull ? following(tail) : Math.min(Math.max(rows * 2, 1), config.pageRows, answerable)
-          return progress
+          // Whoever has appended since this page was read says so.
+          return tail.isFull ? progress : { ...(yield* untilRederivation), ...total }
         }
         if (!trouble.isSuspicious && trouble.outage !== undefined) {
           return { ...progress, ...(yield* held(permit, trouble.outage)) }
@@ -204,19 +207,43 @@ export const session = (
       dead: refused.filter((refusal) => refusal.delay === undefined).length
     })
 
+    /** Its time begins when the page before it was answered, which the log may have worked on until then. */
+    const publish = (prepared: Delivery.Prepared, since: Effect.Effect<void>) =>
+      Effect.gen(function*() {
+        const from = yield* monotonic.now
+        const attempt = yield* Delivery.publish(prepared, since)
+        paced(prepared.messages.length, (yield* monotonic.now) - from)
+        return attempt
+      })
+
+    const judged = (page: Page, last: number, attempt: Delivery.Attempt): Effect.Effect<Unsettled> =>
+      Effect.map(
+        Delivery.refusals(attempt.refused.map((refusal) => ({ ...refusal, attempts: 0 }))),
+        (refused) => ({ page, last, attempt, refused })
+      )
+
+    /** Delivers a page behind which there is none. */
+    const deliverOne = (page: Page, last: number) =>
+      Effect.gen(function*() {
+        const attempt = yield* publish(yield* Delivery.prepare(lane, page.rows), Effect.void)
+        const sent = yield* judged(page, last, attempt)
+        yield* settle(sent, attempt.unknown)
+        return { total: countOf(sent), trouble: attempt.unknown.length > 0 ? attempt : undefined, tail: page }
+      })
+
     /**
-     * Delivers a page and, of a backlog, those behind it. Two are on their way at once while the ones before them are
+     * Delivers a full page and those behind it. Two are on their way at once while the ones before them are
      * settled, in their order: so neither the log nor the database waits for the other. After a page that was not answered in
      * full none is begun.
      */
-    const deliver = (first: Page, isSingleFile: boolean) =>
+    const deliverAll = (first: Page) =>
       Effect.gen(function*() {
         const endsAt = (yield* monotonic.now) + longestCycle
         let trouble: Delivery.Attempt | undefined
 
         const behind = (page: Page, last: number): Step["next"] =>
           Effect.gen(function*() {
-            if (isSingleFile || !page.isFull || trouble !== undefined || (yield* monotonic.now) >= endsAt)
+            if (!page.isFull || trouble !== undefined || (yield* monotonic.now) >= endsAt)
               return undefined
             yield* nextTurn
             return yield* repository.page(lease, { after: last, limit: following(page), maxBytes: config.pageBytes })
@@ -245,16 +272,10 @@ export const session = (
           Stream.mapEffect(({ answered, last, page, prepared, since }) =>
             Effect.gen(function*() {
               if (trouble !== undefined) return undefined
-              // Its time begins when the page before it was answered, which the log may have worked on until then.
-              const from = yield* monotonic.now
-              const attempt = yield* Delivery.publish(prepared, since)
-              paced(prepared.messages.length, (yield* monotonic.now) - from)
+              const attempt = yield* publish(prepared, since)
               yield* Deferred.succeed(answered, undefined)
               if (attempt.unknown.length > 0) trouble ??= attempt
-              const refused = yield* Delivery.refusals(
-                attempt.refused.map((refusal) => ({ ...refusal, attempts: 0 }))
-              )
-              return { page, last, attempt, refused }
+              return yield* judged(page, last, attempt)
             }), { concurrency: 2 }),
           Stream.runForEach((sent) => {
             if (sent === undefined) return Effect.void

@@ -12,7 +12,7 @@ import { type Actor, Next } from "./Actor.ts"
 import { type ActorRef, Host } from "./Host.ts"
 import * as LaneLease from "./LaneLease.ts"
 import type { Lane } from "./Operation.ts"
-import { Repository } from "./Repository.ts"
+import { type Hint, Repository } from "./Repository.ts"
 import { WorkerConfig } from "./WorkerConfig.ts"
 import * as monotonic from "./internal/monotonic.ts"
 
@@ -124,10 +124,11 @@ export const layer = <E, R, R2>(
       pollInterval: config.laneScan
     })
 
-    const wake = (lane: Lane | undefined) => {
-      if (lane === undefined) return Effect.forEach(lanes.values(), ({ ref }) => ref.send("Wake"), { discard: true })
+    const wake = ({ isCommitted, lane }: Hint) => {
+      const message = isCommitted ? "Wake" : "Expect"
+      if (lane === undefined) return Effect.forEach(lanes.values(), ({ ref }) => ref.send(message), { discard: true })
       const owned = lanes.get(lane)
-      if (owned !== undefined) return Effect.asVoid(owned.ref.send("Wake"))
+      if (owned !== undefined) return Effect.asVoid(owned.ref.send(message))
       // Somebody else's lane is theirs to deliver; a new one is taken at once.
       return known.has(lane) ? Effect.void : Effect.asVoid(keeper.send("Wake"))
     }

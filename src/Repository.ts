@@ -268,6 +268,14 @@ export interface Orphan {
   readonly table: "pending" | "retry" | "promotion"
 }
 
+/** That something was appended. */
+export interface Hint {
+  /** Where; `undefined` for any lane. */
+  readonly lane: Lane | undefined
+  /** Whether all of it has been committed. Else it is there now, or soon, or, after a rollback, never. */
+  readonly isCommitted: boolean
+}
+
 /**
  * The durable state of one database. Every back-end passes `test/suites/RepositoryTest.ts`.
  *
@@ -304,10 +312,13 @@ export class Repository extends Context.Tag("effect-trustlog/Repository")<Reposi
   /** Runs an effect in one transaction of the host's kind. `append` inside joins it. */
   readonly transaction: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | DatabaseError, R>
 
-  /** Tells the workers that something was appended to some lanes, or perhaps to any: a hint, never relied upon. */
+  /**
+   * Tells the workers that something was appended to some lanes, or perhaps to any: a hint, never relied upon. Inside a
+   * transaction it is a hint at what will be there only when that commits.
+   */
   readonly wake: (lanes?: ReadonlyArray<Lane> | undefined) => Effect.Effect<void>
-  /** The hints, from this process and from others: a lane each, or `undefined` for any lane. */
-  readonly wakeUps: Stream.Stream<Lane | undefined>
+  /** The hints, from this process and from others. */
+  readonly wakeUps: Stream.Stream<Hint>
 
   /** Renews (or makes) a member's registration and returns how many members are alive. */
   readonly register: (member: string, timeToLive: Duration.Duration) => Effect.Effect<number, DatabaseError>

@@ -149,8 +149,8 @@ export const make: Effect.Effect<Trustlog["Type"], never, Repository | Publisher
       )
       if (lanes.size > 0) {
         const committing = yield* FiberRef.get(appended)
-        for (const lane of lanes) committing?.add(lane)
-        yield* repository.wake(Array.from(lanes))
+        if (committing === undefined) yield* repository.wake(Array.from(lanes))
+        else for (const lane of lanes) committing.add(lane)
       }
       return results
     }).pipe(Effect.withSpan("Trustlog.append", {
@@ -171,7 +171,6 @@ export const make: Effect.Effect<Trustlog["Type"], never, Repository | Publisher
       Effect.suspend(() => {
         const lanes = new Set<Lane>()
         return repository.transaction(Effect.locally(effect, appended, lanes)).pipe(
-          // What was hinted at while it was open may have been looked for in vain.
           Effect.tap(() => lanes.size === 0 ? Effect.void : repository.wake(Array.from(lanes)))
         )
       }),

@@ -49,17 +49,27 @@ it("the poll interval is 10 seconds by default, and never so short as to be a ho
   expect(poll(Duration.infinity)).toEqual([Infinity])
 })
 
-it("after a wake-up, and after a cycle that had more to do, idle polls come at 2, 4, 8 … ms up to the poll interval", () => {
+it("what may be there only later is looked for at 2, 4, 8 … ms, up to the poll interval", () => {
   const burst = [2, 4, 8, 16, 32, 64, 128, 256, 512, 1_000, 1_000]
-  expect(idleWaits(Actor.received(started, "Wake", 0), 11)).toEqual(burst)
-  expect(idleWaits(waitAfter(started, Actor.Next.Again(), 0)[0], 11)).toEqual(burst)
+  expect(idleWaits(Actor.received(started, "Expect", 0), 11)).toEqual(burst)
+  // What is there is looked for once, and does not end what is expected.
+  expect(idleWaits(Actor.received(started, "Wake", 0), 2)).toEqual([1_000, 1_000])
+  expect(idleWaits(Actor.received(Actor.received(started, "Expect", 0), "Wake", 0), 11)).toEqual(burst)
+  expect(idleWaits(waitAfter(started, Actor.Next.Again(), 0)[0], 1)).toEqual([1_000])
 })
 
-it("a wake-up while a cycle runs begins the burst when the cycle ends", () => {
-  const running = Actor.began(started, 0)
-  const woken = Actor.received(running, "Wake", 5)
-  expect(Actor.decide(woken, 5)).toEqual({ _tag: "Wait", until: Infinity })
-  expect(Actor.decide(Actor.ended(woken, Actor.Next.Idle({}), 10), 10)).toEqual({ _tag: "Wait", until: 12 })
+it("a hint while a cycle runs, which may have looked already, is followed when the cycle ends", () => {
+  for (const message of ["Wake", "Expect"] as const) {
+    const hinted = Actor.received(Actor.began(started, 0), message, 5)
+    expect(Actor.decide(hinted, 5)).toEqual({ _tag: "Wait", until: Infinity })
+    expect(Actor.decide(Actor.ended(hinted, Actor.Next.Idle({}), 10), 10)).toEqual({ _tag: "Run" })
+    // A cycle that took less than 2 ms is not followed sooner than that.
+    const short = Actor.received(Actor.began(started, 0), message, 1)
+    expect(Actor.decide(Actor.ended(short, Actor.Next.Idle({}), 1), 1)).toEqual({ _tag: "Wait", until: 2 })
+    // It is followed once.
+    expect(waitAfter(Actor.ended(hinted, Actor.Next.Idle({}), 10), Actor.Next.Idle({}), 20)[1])
+      .toBe(message === "Wake" ? 1_000 : 4)
+  }
 })
 
 it("a wake-up of an idle actor is followed at once, but cycles that find nothing stay 2 ms apart", () => {
@@ -71,7 +81,7 @@ it("a wake-up of an idle actor is followed at once, but cycles that find nothing
 it("an idle actor waits at most until the time that it named", () => {
   expect(idleWaits(started, 2, "300 millis")).toEqual([300, 300])
   expect(idleWaits(started, 1, "1 hour")).toEqual([1_000])
-  expect(idleWaits(Actor.received(started, "Wake", 0), 4, "5 millis")).toEqual([2, 4, 5, 5])
+  expect(idleWaits(Actor.received(started, "Expect", 0), 4, "5 millis")).toEqual([2, 4, 5, 5])
 })
 
 it("something said to be due already, where a cycle found nothing, is asked for ever more rarely", () => {

@@ -99,18 +99,33 @@ describe("append", () => {
       const trustlog = yield* Trustlog.Trustlog
       const hints: Array<string> = []
       yield* Effect.scoped(Effect.gen(function*() {
-        yield* Effect.forkScoped(Stream.runForEach(repository.wakeUps, () => Effect.sync(() => hints.push("wake"))))
+        yield* Effect.forkScoped(Stream.runForEach(
+          repository.wakeUps,
+          ({ isCommitted, lane }) => Effect.sync(() => hints.push(`${lane}${isCommitted ? "" : ", uncommitted"}`))
+        ))
         const settle = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
         yield* settle
         yield* Effect.zipRight(trustlog.append({ ...read, id: uuid(1) }), settle)
-        assert.strictEqual(hints.length, 1)
+        assert.deepStrictEqual(hints, ["operation"])
         yield* Effect.zipRight(trustlog.append({ ...read, id: uuid(1) }), settle)
         assert.strictEqual(hints.length, 1)
-        // Once when it is appended, and once when it has committed and can be seen.
-        yield* Effect.zipRight(trustlog.transaction(trustlog.append({ ...read, id: uuid(2) })), settle)
-        assert.strictEqual(hints.length, 3)
+        // When it has committed, and not before.
+        yield* trustlog.transaction(Effect.gen(function*() {
+          yield* trustlog.append({ ...read, id: uuid(2) })
+          yield* settle
+          assert.strictEqual(hints.length, 1)
+        }))
+        yield* settle
+        assert.deepStrictEqual(hints, ["operation", "operation"])
+        yield* Effect.flip(
+          trustlog.transaction(Effect.zipRight(trustlog.append({ ...read, id: uuid(3) }), Effect.fail("no")))
+        )
         yield* Effect.zipRight(trustlog.transaction(Effect.void), settle)
-        assert.strictEqual(hints.length, 3)
+        assert.strictEqual(hints.length, 2)
+        // Nobody says when a transaction commits that the host has begun on its client.
+        const sql = yield* SqlClient.SqlClient
+        yield* Effect.zipRight(sql.withTransaction(trustlog.append({ ...read, id: uuid(4) })), settle)
+        assert.deepStrictEqual(hints.slice(2), ["operation, uncommitted"])
       }))
     })
   )

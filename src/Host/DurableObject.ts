@@ -43,7 +43,7 @@ export class Events extends Context.Tag("effect-trustlog/Host/DurableObject/Even
   readonly alarm: Effect.Effect<void>
   /**
    * Tells actors messages, in JSON: `GET /actors` answers with the status of all, `GET /actors/<identity>` with one's, and
-   * `POST /actors/<identity>/<Wake|Pause|Resume|Drain|Status>` tells one something and answers with its status: after a
+   * `POST /actors/<identity>/<Wake|Expect|Pause|Resume|Drain|Status>` tells one something and answers with its status: after a
    * `Drain` when that is done. Everything else is `undefined`: not meant for actors. Who may ask is for others to decide.
    */
   readonly fetch: (request: Request) => Effect.Effect<Response | undefined>
@@ -193,7 +193,9 @@ export const make = (
         const send = (message: Actor.Message) =>
           change((state, now) => Actor.received(state, message, now)).pipe(
             // Who pauses an actor must know that it stays paused.
-            Effect.zipRight(message === "Wake" || message === "Status" ? Effect.void : Effect.orDie(write)),
+            Effect.zipRight(
+              message === "Wake" || message === "Expect" || message === "Status" ? Effect.void : Effect.orDie(write)
+            ),
             Effect.zipRight(message === "Drain" ? drained.await : Effect.void),
             Effect.map(() => Actor.status(state))
           )

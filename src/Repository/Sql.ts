@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Migrations from "../Migrations.ts"
+import type { Lane } from "../Operation.ts"
 import { Repository } from "../Repository.ts"
 import type { DatabaseError } from "../TrustlogError.ts"
 import { dialectOf } from "../internal/dialects/dialectOf.ts"
@@ -38,13 +39,14 @@ export const make = (
     const counted = losses.make(shared)
     const receipted = receipts.make(shared)
     const evident = evidence.make(shared)
-    const hints = yield* wakeUps.make(shared)
+    const held = new Set<Lane>()
+    const hints = yield* wakeUps.make(shared, held)
     return Repository.of({
       stream,
       transaction: shared.hostTransaction,
       ...hints,
       ...append.make(shared),
-      ...leases.make(shared, counted),
+      ...leases.make(shared, counted, held),
       ...delivery.make(shared, counted, receipted),
       ...pauses.make(shared, hints.wake),
       ...retries.make(shared, receipted),

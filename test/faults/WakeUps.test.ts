@@ -4,7 +4,7 @@
  */
 import * as NodeContext from "@effect/platform-node/NodeContext"
 import * as FileSystem from "@effect/platform/FileSystem"
-import type { SqlClient } from "@effect/sql/SqlClient"
+import * as SqlClient from "@effect/sql/SqlClient"
 import { assert, describe, it } from "@effect/vitest"
 import * as Console from "effect/Console"
 import * as Context from "effect/Context"
@@ -37,11 +37,11 @@ const resting = (base: Parameters<typeof application>[0]) =>
   })
 
 /** Another process on the same database, as far as the database can tell. */
-const process = (base: Layer.Layer<Repository | SqlClient>) =>
+const process = (base: Layer.Layer<Repository | SqlClient.SqlClient>) =>
   Layer.build(Layer.provideMerge(Trustlog.layer, Layer.merge(base, Memory.layer)))
 
 /** Its client. */
-const another = (base: Layer.Layer<Repository | SqlClient>) =>
+const another = (base: Layer.Layer<Repository | SqlClient.SqlClient>) =>
   Effect.map(process(base), (context) => Context.get(context, Trustlog.Trustlog))
 
 /**
@@ -86,7 +86,7 @@ const report = (what: string, took: ReadonlyArray<number>, within = soon) =>
     for (const millis of took) assert.isBelow(millis, within, what)
   })
 
-const measured = (name: string, make: () => Layer.Layer<Repository | SqlClient>) =>
+const measured = (name: string, make: () => Layer.Layer<Repository | SqlClient.SqlClient>) =>
   Effect.gen(function*() {
     const context = yield* resting(make())
     const here = Context.get(context, Trustlog.Trustlog)
@@ -100,6 +100,15 @@ const measured = (name: string, make: () => Layer.Layer<Repository | SqlClient>)
         context,
         (n) => here.transaction(Effect.zipRight(here.append(entry(n).operation), Effect.sleep(400))),
         range(6, 7)
+      )
+    )
+    const sql = Context.get(context, SqlClient.SqlClient)
+    yield* report(
+      `${name}, when a transaction of the client's own commits that was open for a while`,
+      yield* latencies(
+        context,
+        (n) => sql.withTransaction(Effect.zipRight(here.append(entry(n).operation), Effect.sleep(400))),
+        range(8, 9)
       )
     )
     const other = yield* process(make())
@@ -167,6 +176,34 @@ describe.concurrent("PostgreSQL's notifications", () => {
           new Set(heard.flatMap((payload) => payload.split(","))),
           new Set<string>([laneOf("operation"), laneOf("operation", "even")])
         )
+      }))
+
+    it.scopedLive("say nothing of lanes that are delivered by the process that appends", () =>
+      Effect.gen(function*() {
+        const url = yield* Server.database(server)
+        const context = yield* resting(repository(url))
+        const { append } = Context.get(context, Trustlog.Trustlog)
+        const heard = yield* listening(url)
+        yield* Effect.forEach(range(1, 20), (n) => append(entry(n).operation), { concurrency: 2 })
+        // Nobody has this one yet.
+        yield* append(entry(21).operation, { lane: "new" })
+        yield* until(Effect.sync(() => heard.length > 0))
+        assert.deepStrictEqual(heard, [laneOf("operation", "new")])
+      }))
+
+    it.scopedLive("tell what may not have been committed yet", () =>
+      Effect.gen(function*() {
+        const url = yield* Server.database(server)
+        const context = yield* process(repository(url))
+        const { append } = Context.get(context, Trustlog.Trustlog)
+        const sql = Context.get(context, SqlClient.SqlClient)
+        const heard = yield* listening(url)
+        yield* sql.withTransaction(
+          Effect.zipRight(append(entry(1).operation), until(Effect.sync(() => heard.length > 0)))
+        )
+        yield* append(entry(2).operation)
+        yield* until(Effect.sync(() => heard.length > 1))
+        assert.deepStrictEqual(heard, [`${laneOf("operation")}?`, laneOf("operation")])
       }))
 
     it.scopedLive("are listened to for as long as the application lives, and no longer", () =>

@@ -136,6 +136,8 @@ export interface Dialect {
    * its primary key and in no other way: a scan would wait for the rows of every transaction that is open.
    */
   readonly deleteByKey: (table: Fragment, key: string, values: ReadonlyArray<number>) => Fragment
+  /** Runs statements that change different tables: where it can be, as one. */
+  readonly together: (first: Fragment, ...others: ReadonlyArray<Fragment>) => Effect.Effect<unknown, SqlError>
   /** `JOIN`, the left side read first. */
   readonly joinInOrder: Fragment
   /**

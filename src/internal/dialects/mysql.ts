@@ -207,6 +207,7 @@ export const make = (sql: SqlClient): Dialect => {
     deleteByKey: (table, key, values) =>
       sql`DELETE t FROM JSON_TABLE(${JSON.stringify(values)}, '$[*]' COLUMNS (k BIGINT PATH '$')) AS wanted
         STRAIGHT_JOIN ${table} AS t FORCE INDEX (PRIMARY) ON t.${sql.literal(key)} = wanted.k WHERE 1 = 1`,
+    together: (...statements) => fragments.oneByOne(sql, statements),
     joinInOrder: sql.literal("STRAIGHT_JOIN"),
     // Grouping by the beginning of an index skips from group to group.
     pendingLanes: ({ pending }) => sql`SELECT lane FROM ${pending} GROUP BY lane`,

@@ -191,6 +191,10 @@ export const make = (sql: SqlClient): Dialect => {
       return sql`DELETE FROM ${table} AS t
         WHERE ${column} BETWEEN ${first} AND ${last} AND ${isAny("bigint")(`t.${key}`, values)}`
     },
+    together: (first, ...others) =>
+      others.length === 0
+        ? sql`${first}`
+        : sql`WITH ${sql.csv(others.map((other, i) => sql`${sql.literal(`also_${i}`)} AS (${other})`))} ${first}`,
     joinInOrder: sql.literal("JOIN"),
     // Delivered rows stay in the index until they are vacuumed, which an old snapshot can put off for hours. So lanes that
     // have a row are stepped over, their pending entries unread.

@@ -116,6 +116,7 @@ export const make = (sql: SqlClient): Dialect => {
     onRepeatedName: (set) =>
       set === undefined ? sql`ON CONFLICT (name) DO NOTHING` : sql`ON CONFLICT (name) DO UPDATE SET ${set}`,
     deleteByKey: (table, key, values) => sql`DELETE FROM ${table} AS t WHERE ${isIn(`t.${key}`, values)}`,
+    together: (...statements) => fragments.oneByOne(sql, statements),
     joinInOrder: sql.literal("CROSS JOIN"),
     pendingLanes: ({ pending }) =>
       sql`WITH RECURSIVE found(lane) AS (

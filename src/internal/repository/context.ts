@@ -26,6 +26,8 @@ export interface LaneRow {
   readonly paused: number
   readonly in_flight: number | null
   readonly losses: number
+  /** When it was read. */
+  readonly now_at: string
 }
 
 /**
@@ -100,9 +102,9 @@ export const make = (
   const transact = <A, E, R>(doing: string, effect: Effect.Effect<A, E, R>, bracket = dialect.worker) =>
     silent(again(typed(doing)(transaction.own(sql, bracket, failure(doing))(effect))))
 
-  /** A worker's verb that reads a page. */
-  const page = <A, E, R>(doing: string, effect: Effect.Effect<A, E, R>) =>
-    dialect.paging === undefined
+  /** A worker's verb that reads a page; `isShort`: it is one statement that reads little, whatever way the planner goes. */
+  const page = <A, E, R>(doing: string, effect: Effect.Effect<A, E, R>, isShort = false) =>
+    isShort || dialect.paging === undefined
       ? query(doing, effect)
       : silent(typed(doing)(transaction.own(sql, dialect.paging, failure(doing))(effect)))
 
@@ -114,9 +116,16 @@ export const make = (
 
   const laneName = (lane: string) => `lane/${lane}`
 
+  const laneColumns = ["value", "position", "epoch", "owner", "breaker", "paused", "in_flight", "losses", "now_at"]
+  const laneShown: Columns = Object.fromEntries(laneColumns.map((name) => [name, `l.${name}`]))
+
   const readLane = (lane: string, lock: Fragment) =>
-    sql<LaneRow>`SELECT value, position, epoch, owner, breaker, paused, in_flight, losses FROM ${cursor}
-      WHERE name = ${laneName(lane)} ${lock}`.pipe(Effect.map((found) => found[0]))
+    Effect.flatMap(now, (at) =>
+      dialect.select<LaneRow>(
+        laneShown,
+        sql`FROM (SELECT value, position, epoch, owner, breaker, paused, in_flight, losses, ${at} AS now_at
+          FROM ${cursor} WHERE name = ${laneName(lane)} ${lock}) l`
+      )).pipe(Effect.map((found) => found[0]))
 
   const holds = (lease: Lease, row: LaneRow | undefined): Effect.Effect<LaneRow, LeaseLost> =>
     row !== undefined && Number(row.epoch) === lease.epoch && row.owner === lease.owner
@@ -138,6 +147,14 @@ export const make = (
     return Number(row?.paused ?? 0)
   })
 
+  /** `INSERT` of a few rows of the same columns. */
+  const insertion = (table: Fragment, rows: ReadonlyArray<Readonly<Record<string, Value>>>) => {
+    const columns = Object.keys(rows[0] ?? {})
+    return sql`INSERT INTO ${table} (${sql.literal(columns.join(", "))}) VALUES ${
+      sql.csv(rows.map((row) => sql`(${sql.csv(columns.map((column) => sql`${row[column] ?? null}`))})`))
+    }`
+  }
+
   return {
     ...names,
     stream: options.stream,
@@ -153,6 +170,7 @@ export const make = (
     page,
     transact,
     join,
+    isInTransaction,
     hostTransaction: transaction.joining(client, dialect.host, failure("running the transaction")),
     /** Sees one state of the database: the host's transaction, if there is one, sees one already. */
     snapshot: transaction.joining(sql, dialect.snapshot, failure("reading a snapshot")),
@@ -162,22 +180,14 @@ export const make = (
     /** A lane's row, locked until the transaction ends. */
     lockLane: (lane: string) => readLane(lane, dialect.forUpdate),
 
+    insertion,
     /** Inserts rows of the same columns. */
-    insert: (
-      table: Fragment,
-      rows: ReadonlyArray<Readonly<Record<string, Value>>>,
-      more: Fragment = sql.literal("")
-    ) => {
-      const columns = Object.keys(rows[0] ?? {})
-      return Effect.forEach(
-        fragments.chunks(rows, (left) => dialect.insertSize(left, columns.length)),
-        (chunk) =>
-          sql`INSERT INTO ${table} (${sql.literal(columns.join(", "))}) VALUES ${
-            sql.csv(chunk.map((row) => sql`(${sql.csv(columns.map((column) => sql`${row[column] ?? null}`))})`))
-          } ${more}`,
+    insert: (table: Fragment, rows: ReadonlyArray<Readonly<Record<string, Value>>>) =>
+      Effect.forEach(
+        fragments.chunks(rows, (left) => dialect.insertSize(left, Object.keys(rows[0] ?? {}).length)),
+        (chunk) => sql`${insertion(table, chunk)}`,
         { discard: true }
-      )
-    },
+      ),
 
     pauseName,
     lockPause,

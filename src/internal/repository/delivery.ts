@@ -8,6 +8,12 @@ import { bytesOfRow, type Context, errorText } from "./context.ts"
 import type { Losses } from "./losses.ts"
 import type { Receipts } from "./receipts.ts"
 
+/**
+ * A page of so many rows at most is found by the index whatever a planner without statistics supposes: it would sort more
+ * than it has to read.
+ */
+const shortPage = 100
+
 /** Where a page begins, and how large it may be. */
 type Bounds = Parameters<Repository["Type"]["page"]>[1]
 
@@ -17,11 +23,16 @@ export const make = (context: Context, losses: Losses, receipts: Receipts): Pick
 > => {
   const { cursor, dialect, fence, fencedUpdate, laneName, later, now, pending, retry, sql, transact } = context
 
+  /** Holds for all rows or for none, so that nothing need be asked before them. */
+  const isOurs = ({ epoch, lane, owner }: Lease) =>
+    sql`(SELECT count(*) FROM ${cursor} c WHERE c.name = ${laneName(lane)} AND c.epoch = ${epoch} AND c.owner = ${owner}
+      AND COALESCE(c.paused, 0) <> 1) = 1`
+
   // Below, the bound stands on both sides of the join: a planner that does not carry it across reads the whole history.
 
   /**
    * The next rows, none of them larger than its share of a page: so nobody need add up their bytes. `large` is the place of
-   * the first that is larger, which is without its payload.
+   * the first that is larger, which is without its payload. There are none if the lane is not ours or is paused.
    */
   const readSmall = (lease: Lease, { after, limit, maxBytes }: Bounds) =>
     Effect.gen(function*() {
@@ -34,7 +45,7 @@ export const make = (context: Context, losses: Losses, receipts: Receipts): Pick
       const found = yield* dialect.select<rows.PageRow & { readonly is_large: number | null }>(
         columns,
         sql`FROM ${pending} p ${dialect.joinInOrder} ${context.operation} o ON o.position = p.position
-          WHERE p.lane = ${lease.lane} AND p.position > ${after} AND o.position > ${after}
+          WHERE p.lane = ${lease.lane} AND p.position > ${after} AND o.position > ${after} AND ${isOurs(lease)}
           ORDER BY p.position ${context.limit(limit)}`
       )
       return { found, large: found.findIndex((row) => row.is_large !== null) }
@@ -60,13 +71,18 @@ export const make = (context: Context, losses: Losses, receipts: Receipts): Pick
   const read = (lease: Lease, bounds: Bounds) =>
     Effect.gen(function*() {
       const { found, large } = yield* readSmall(lease, bounds)
+      if (found.length === 0) {
+        const lane = yield* context.check(lease)
+        return { rows: [], isFull: false, isPaused: Number(lane.paused) === 1 }
+      }
       const row = (found: rows.PageRow) => rows.pending(found, lease.lane)
-      if (large === -1) return { rows: found.map(row), isFull: found.length === bounds.limit }
-      if (large > 0) return { rows: found.slice(0, large).map(row), isFull: true }
+      if (large === -1) return { rows: found.map(row), isFull: found.length === bounds.limit, isPaused: false }
+      if (large > 0) return { rows: found.slice(0, large).map(row), isFull: true, isPaused: false }
       const larger = yield* readLarge(lease, bounds)
       return {
         rows: larger.map(row),
-        isFull: larger.length === bounds.limit || larger.length < Number(larger[0]?.total ?? 0)
+        isFull: larger.length === bounds.limit || larger.length < Number(larger[0]?.total ?? 0),
+        isPaused: false
       }
     })
 
@@ -90,15 +106,7 @@ export const make = (context: Context, losses: Losses, receipts: Receipts): Pick
     })
 
   return {
-    page: (lease, bounds) =>
-      context.page(
-        `reading lane ${lease.lane}`,
-        Effect.gen(function*() {
-          const lane = yield* context.check(lease)
-          if (Number(lane.paused) === 1) return { rows: [], isFull: false, isPaused: true }
-          return { ...(yield* read(lease, bounds)), isPaused: false }
-        })
-      ),
+    page: (lease, bounds) => context.page(`reading lane ${lease.lane}`, read(lease, bounds), bounds.limit <= shortPage),
 
     markInFlight: (lease, position) => fencedUpdate(`marking lane ${lease.lane}`, lease, sql`in_flight = ${position}`),
 
@@ -114,14 +122,17 @@ export const make = (context: Context, losses: Losses, receipts: Receipts): Pick
         Effect.gen(function*() {
           const lane = yield* fence(lease)
           const settled = [...settlement.delivered, ...settlement.refused].map((outcome) => outcome.position)
-          if (settled.length > 0) {
-            yield* sql`${dialect.deleteByKey(pending, "position", settled)} AND t.lane = ${lease.lane}`
-          }
           yield* insertRefused(lease.lane, settlement.refused)
-          const receipted = yield* receipts.write(lease.lane, lane.value, settlement)
-          yield* sql`UPDATE ${cursor} SET ${receipted === undefined ? sql.literal("") : sql`${receipted},`}
-            position = ${settlement.position}, late = late + ${settlement.late},
-            in_flight = NULL, losses = 0, updated_at = ${yield* now} WHERE name = ${laneName(lease.lane)}`
+          const receipt = yield* receipts.next(lease.lane, lane, settlement)
+          yield* dialect.together(
+            sql`UPDATE ${cursor} SET ${receipt === undefined ? sql.literal("") : sql`${receipt.changes},`}
+              position = ${settlement.position}, late = late + ${settlement.late},
+              in_flight = NULL, losses = 0, updated_at = ${yield* now} WHERE name = ${laneName(lease.lane)}`,
+            ...settled.length === 0
+              ? []
+              : [sql`${dialect.deleteByKey(pending, "position", settled)} AND t.lane = ${lease.lane}`],
+            ...receipt === undefined ? [] : [receipt.added]
+          )
         })
       ),
 

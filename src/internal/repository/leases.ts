@@ -3,7 +3,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { laneOf } from "../../Operation.ts"
+import { type Lane, laneOf } from "../../Operation.ts"
 import type { Lease, Repository } from "../../Repository.ts"
 import * as rows from "../rows.ts"
 import type { Context, LaneRow } from "./context.ts"
@@ -15,9 +15,11 @@ import type { Losses } from "./losses.ts"
  */
 const longest = Duration.minutes(5)
 
+/** `held` is kept as the lanes that are delivered here. */
 export const make = (
   context: Context,
-  losses: Losses
+  losses: Losses,
+  held: Set<Lane>
 ): Pick<Repository["Type"], "register" | "unregister" | "lanes" | "acquire" | "renew" | "release" | "lowerBound"> => {
   const {
     cursor,
@@ -120,7 +122,7 @@ export const make = (
           if (isRecovered) yield* losses.count(lane, before, "the process was lost each time it sent this record")
           return lease
         })
-      ),
+      ).pipe(Effect.tap((lease) => Effect.sync(() => lease !== undefined && held.add(lane)))),
 
     renew: (lease, timeToLive) =>
       Effect.flatMap(
@@ -135,15 +137,14 @@ export const make = (
       ),
 
     release: (lease) =>
-      Effect.catchTag(
-        fencedUpdate(
+      Effect.suspend(() => {
+        held.delete(lease.lane)
+        return fencedUpdate(
           `giving lane ${lease.lane} back`,
           lease,
           sql`owner = NULL, lease_until = NULL, in_flight = NULL`
-        ),
-        "LeaseLost",
-        () => Effect.void
-      ),
+        )
+      }).pipe(Effect.catchTag("LeaseLost", () => Effect.void)),
 
     lowerBound: (lease, otherwise) => page(`looking below lane ${lease.lane}'s cursor`, boundOf(lease.lane, otherwise))
   }

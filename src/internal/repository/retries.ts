@@ -157,10 +157,13 @@ export const make = (context: Context, receipts: Receipts): Pick<
           const delivered = settlement.delivered.filter(isOurs)
           const refused = settlement.refused.filter(isOurs)
           const [returned, suspects] = Arr.partition(settlement.returned.filter(isOurs), (r) => r.isSuspect)
-          const receipted = yield* receipts.write(claim.lane, lane?.value ?? null, { ...settlement, delivered })
-          if (receipted !== undefined) {
-            yield* sql`UPDATE ${cursor} SET ${receipted} WHERE name = ${laneName(claim.lane)}`
-            yield* sql`${dialect.deleteByKey(retry, "position", delivered.map(({ position }) => position))}`
+          const receipt = lane && (yield* receipts.next(claim.lane, lane, { ...settlement, delivered }))
+          if (receipt !== undefined) {
+            yield* dialect.together(
+              sql`UPDATE ${cursor} SET ${receipt.changes} WHERE name = ${laneName(claim.lane)}`,
+              receipt.added,
+              dialect.deleteByKey(retry, "position", delivered.map(({ position }) => position))
+            )
           }
           yield* refuse(refused)
           if (returned.length > 0) {

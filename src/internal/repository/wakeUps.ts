@@ -3,13 +3,12 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as PubSub from "effect/PubSub"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { Listener } from "../../Listener.ts"
 import type { Lane } from "../../Operation.ts"
-import type { Repository } from "../../Repository.ts"
+import type { Hint, Repository } from "../../Repository.ts"
 import * as rows from "../rows.ts"
 import type { Context } from "./context.ts"
 
@@ -20,28 +19,45 @@ const pause = "5 millis"
 const maxLanes = 50
 const any = "*"
 
+/** After the name of a lane: what was appended there may not have been committed. */
+const uncommitted = "?"
+
+const heard = (said: string): ReadonlyArray<Hint> =>
+  said.split(",").map((part) => {
+    const isCommitted = !part.endsWith(uncommitted)
+    const name = isCommitted ? part : part.slice(0, -uncommitted.length)
+    return { lane: name === any ? undefined : rows.lane(name), isCommitted }
+  })
+
+type Hints = Queue.Queue<Hint>
+
 // Looking is no part of an application's time: a test's clock does not drive it.
 const clock = Clock.make()
 
-export const make = (context: Context) =>
+/** `held` are the lanes that are delivered here: nobody else need hear of them. */
+export const make = (context: Context, held: ReadonlySet<Lane>) =>
   Effect.gen(function*() {
-    const { dialect, query, sql } = context
+    const { dialect, isInTransaction, query, sql } = context
     const { listen } = yield* Listener
     // Not a lane's or the database's: whoever shares a database but not its tables hears nothing.
     const channel = `trustlog_${context.stream}`
-    const hints = yield* PubSub.sliding<Lane | undefined>(1024)
+    /** Where those who want them find them. */
+    const waiting = new Set<Hints>()
 
-    /** What others are still to be told. */
-    const untold = new Set<string>()
+    /** What others are still to be told, and whether it has been committed. */
+    const untold = new Map<string, boolean>()
     const hasNews = yield* Effect.makeLatch()
     const { notify } = dialect
     if (notify !== undefined) {
       const tell = Effect.gen(function*() {
         yield* hasNews.await
         yield* hasNews.close
-        const lanes = untold.size > maxLanes || untold.has(any) ? [any] : Array.from(untold)
+        const all: ReadonlyArray<readonly [string, boolean]> = untold.size > maxLanes || untold.has(any)
+          ? [[any, Array.from(untold.values()).every((isCommitted) => isCommitted)]]
+          : Array.from(untold)
         untold.clear()
-        yield* query("telling other processes", sql`${notify(channel, lanes.join(","))}`).pipe(
+        const said = all.map(([lane, isCommitted]) => isCommitted ? lane : lane + uncommitted).join(",")
+        yield* query("telling other processes", sql`${notify(channel, said)}`).pipe(
           Effect.catchAll((error) => Effect.logDebug(`nobody was told: ${error.message}`))
         )
       })
@@ -58,40 +74,46 @@ export const make = (context: Context) =>
       query("looking for what was appended", sql`${signature(context)}`),
       (found) => JSON.stringify(found)
     )
+    // What changes is told by who committed last, not by who began first.
+    const somewhere: Hint = { lane: undefined, isCommitted: false }
     /** A hint for each change; whatever goes wrong with looking is looked at again. */
-    const seen = Stream.unwrapScoped(Effect.gen(function*() {
-      const changes = yield* Queue.sliding<undefined>(1)
+    const see = (hints: Hints) => {
       let last: string | undefined
-      yield* look.pipe(
+      return look.pipe(
         Effect.tap((now) => {
           const isChange = last !== undefined && now !== last
           last = now
-          return isChange ? Queue.offer(changes, undefined) : Effect.void
+          return isChange ? Queue.offer(hints, somewhere) : Effect.void
         }),
         Effect.catchAll((error) => Effect.logDebug(error.message)),
         Effect.repeat(Schedule.spaced(every)),
-        Effect.withClock(clock),
-        Effect.interruptible,
-        Effect.forkScoped
+        Effect.withClock(clock)
       )
-      return Stream.fromQueue(changes)
-    }))
+    }
 
-    const heard = Stream.flatMap(listen(channel), (lanes) =>
-      Stream.fromIterable(lanes === any ? [undefined] : lanes.split(",").map((lane) => rows.lane(lane))))
+    const hear = (hints: Hints) => Stream.runForEach(listen(channel), (said) => Queue.offerAll(hints, heard(said)))
 
     return {
       wake: (lanes) =>
-        Effect.zipRight(
-          PubSub.publishAll(hints, lanes ?? [undefined]),
-          Effect.suspend(() => {
-            if (notify === undefined)
-              return Effect.void
-            for (const lane of lanes ?? [any])
-              untold.add(lane)
-            return hasNews.open
-          })
-        ),
-      wakeUps: Stream.mergeAll([Stream.fromPubSub(hints), seen, heard], { concurrency: "unbounded" })
+        Effect.flatMap(isInTransaction, (isInTransaction) => {
+          const isCommitted = !isInTransaction
+          if (notify !== undefined) {
+            for (const lane of lanes?.filter((lane) => !held.has(lane)) ?? [any]) {
+              untold.set(lane, isCommitted && untold.get(lane) !== false)
+              hasNews.unsafeOpen()
+            }
+          }
+          const all = (lanes ?? [undefined]).map((lane): Hint => ({ lane, isCommitted }))
+          return Effect.forEach(waiting, (hints) => Queue.offerAll(hints, all), { discard: true })
+        }),
+      wakeUps: Stream.unwrapScoped(Effect.gen(function*() {
+        const hints = yield* Effect.acquireRelease(
+          Effect.tap(Queue.sliding<Hint>(1024), (hints) => Effect.sync(() => waiting.add(hints))),
+          (hints) => Effect.sync(() => waiting.delete(hints))
+        )
+        yield* Effect.forkScoped(Effect.interruptible(see(hints)))
+        yield* Effect.forkScoped(Effect.interruptible(hear(hints)))
+        return Stream.fromQueue(hints)
+      }))
     } satisfies Pick<Repository["Type"], "wake" | "wakeUps">
   })
