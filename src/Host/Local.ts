@@ -36,36 +36,37 @@ const start = <E, R>(actor: Actor.Actor<E, R>): Effect.Effect<Host.ActorRef, nev
         return state
       })
 
-    const step = Effect.gen(function*() {
-      // Closed before the state is read, or a message in between would be slept through.
-      changed.unsafeClose()
-      const at = yield* now
-      const decision = Actor.decide(state, at)
-      switch (decision._tag) {
-        case "Run":
-          if (at - turnBegan >= longestTurn) {
-            yield* nextTurn
+    const life = Effect.gen(function*() {
+      while (true) {
+        // Closed before the state is read, or a message in between would be slept through.
+        changed.unsafeClose()
+        const at = yield* now
+        const decision = Actor.decide(state, at)
+        switch (decision._tag) {
+          case "Run":
+            if (at - turnBegan >= longestTurn) {
+              yield* nextTurn
+              turnBegan = yield* now
+            } else {
+              yield* Actor.run(actor, update)
+            }
+            break
+          case "Wait":
+            yield* Effect.raceFirst(
+              changed.await,
+              Effect.sleep(Duration.millis(Math.min(decision.until - at, longestSleep)))
+            )
             turnBegan = yield* now
-          } else {
-            yield* Actor.run(actor, update)
-          }
-          return true
-        case "Wait":
-          yield* Effect.raceFirst(
-            changed.await,
-            Effect.sleep(Duration.millis(Math.min(decision.until - at, longestSleep)))
-          )
-          turnBegan = yield* now
-          return true
-        case "End":
-          return false
+            break
+          case "End":
+            return
+        }
       }
     })
 
     // A fibre that is interrupted before it has begun runs nothing, not even what ensures.
     yield* Effect.addFinalizer(() => update(Actor.stopped))
-    const fiber = yield* step.pipe(
-      Effect.repeat({ while: (goesOn) => goesOn }),
+    const fiber = yield* life.pipe(
       Effect.ensuring(update(Actor.stopped)),
       Effect.interruptible,
       Effect.forkScoped

@@ -215,7 +215,7 @@ export const suite = <E>(name: string, layer: Layer.Layer<Host, E>) => {
         yield* Scope.close(scope, Exit.void)
         expect(yield* Fiber.join(end)).toMatchObject({ state: "stopped" })
         expect(yield* Fiber.join(drain)).toMatchObject({ state: "stopped" })
-        for (const message of ["Wake", "Pause", "Resume", "Drain", "Status"] as const) {
+        for (const message of ["Wake", "Expect", "Pause", "Resume", "Drain", "Status"] as const) {
           expect(yield* actor.send(message)).toMatchObject({ state: "stopped", cycles: 0 })
         }
       }).pipe(provide))
