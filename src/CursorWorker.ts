@@ -88,6 +88,8 @@ export const session = (
     // After a loss, of the connection or of a process, records go in single file until one succeeds; then pages grow
     // again by doubling, so that a record that breaks every page it is in is soon at the head of one.
     let rows = lease.isRecovered || lease.breaker !== "closed" ? 1 : config.pageRows
+    /** Whether the page before was the last there was. */
+    let isCaughtUp = false
     /** So many rows the log has answered in a quarter of its deadline, as it was when last seen: the most that a page holds. */
     let answerable = Infinity
     /** Whether the log must say that it is well before anything is sent. */
@@ -165,7 +167,13 @@ export const session = (
           rows = 1
         }
         yield* rederive
-        const page = yield* repository.page(lease, { after: bound, limit: rows, maxBytes: config.pageBytes })
+        const page = yield* repository.page(lease, {
+          after: bound,
+          limit: rows,
+          maxBytes: config.pageBytes,
+          isCaughtUp
+        })
+        isCaughtUp = !page.isFull
         const first = page.rows[0]
         if (first === undefined) {
           // With nothing to send, a log that says it is well is believed.
@@ -178,6 +186,7 @@ export const session = (
           ? yield* deliverOne(page, page.rows.at(-1)?.position ?? first.position)
           : yield* deliverAll(page)
         const progress: Progress = { ...again, ...total }
+        isCaughtUp = !tail.isFull
         if (trouble === undefined) {
           yield* isWell(permit)
           rows = tail.isFull ? following(tail) : Math.min(Math.max(rows * 2, 1), config.pageRows, answerable)

@@ -341,10 +341,18 @@ export class Repository extends Context.Tag("effect-trustlog/Repository")<Reposi
   /** Gives a lease back; does nothing when it is not ours any more. */
   readonly release: (lease: Lease) => Effect.Effect<void, DatabaseError>
 
-  /** The next pending rows above a bound, by position: at most so many, and so many payload bytes (but one at least). */
+  /**
+   * The next pending rows above a bound, by position: at most so many, and so many payload bytes (but one at least).
+   * `isCaughtUp` tells that the lane was read to its end a moment ago, so that little waits and is found in any way.
+   */
   readonly page: (
     lease: Lease,
-    options: { readonly after: number; readonly limit: number; readonly maxBytes: number }
+    options: {
+      readonly after: number
+      readonly limit: number
+      readonly maxBytes: number
+      readonly isCaughtUp?: boolean
+    }
   ) => Effect.Effect<Page, LeaseLost | DatabaseError>
   /** The largest bound under which nothing of the lane is pending: min(pending.position) - 1, or the given one if none is. */
   readonly lowerBound: (lease: Lease, otherwise: number) => Effect.Effect<number, DatabaseError>

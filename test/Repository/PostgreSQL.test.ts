@@ -7,63 +7,88 @@ import * as Migrations from "../../src/Migrations.ts"
 import { laneOf } from "../../src/Operation.ts"
 import { Repository } from "../../src/Repository.ts"
 import * as Sql from "../../src/Repository/Sql.ts"
+import { range } from "../faults/scene.ts"
 import { client, fresh } from "../serverDatabase.ts"
 import * as PgBouncer from "../servers/PgBouncer.ts"
 import * as Server from "../servers/Server.ts"
 import { entry } from "../workers.ts"
 
 Server.onEach((server) => {
-  it.scoped("the work for a page does not grow with the backlog, also on tables that were never analysed", () =>
-    Effect.gen(function*() {
-      const sql = yield* SqlClient.SqlClient
-      const repository = yield* Repository
-      for (const table of ["operation", "trustlog_pending", "trustlog_receipt"]) {
-        yield* sql`ALTER TABLE ${sql(table)} SET (autovacuum_enabled = false)`
-      }
-      const count = 10_000
-      yield* repository.append(Array.from({ length: count }, (_, n) => entry(n + 1)))
-      const lane = laneOf("operation")
-      const lease = yield* repository.acquire(lane, "a", Duration.minutes(1))
-      if (lease === undefined) return assert.fail("the lane is free")
-      // What a session has read is counted when it says so.
-      const read = Effect.gen(function*() {
-        yield* sql`SELECT pg_stat_force_next_flush()`
-        const [row] = yield* sql<{ readonly rows: string }>`SELECT sum(seq_tup_read + idx_tup_fetch) AS rows
+  it.scoped.each([
+    { pages: 250, statistics: "never analysed" },
+    { pages: 250, statistics: "analysed" },
+    { pages: 100, statistics: "analysed when they were empty" },
+    { pages: 100, statistics: "analysed" }
+  ])(
+    "the work for a page of $pages grows neither with its lane's backlog nor with others', on tables that were $statistics",
+    ({ pages, statistics }) =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const repository = yield* Repository
+        for (const table of ["operation", "trustlog_pending", "trustlog_receipt"]) {
+          yield* sql`ALTER TABLE ${sql(table)} SET (autovacuum_enabled = false)`
+        }
+        if (statistics === "analysed when they were empty") yield* sql`VACUUM ANALYZE`
+        const lane = laneOf("operation")
+        const count = 10_000
+        let next = 1
+        // Much of another lane before, between and behind.
+        const others = Array.from({ length: 6 }, () => "other")
+        for (const to of [...others, undefined, ...others, undefined, ...others]) {
+          const last = next + count / 2 - 1
+          yield* repository.append(range(next, last).map((n) => entry(n, {}, laneOf("operation", to))))
+          next = last + 1
+        }
+        if (statistics === "analysed") yield* sql`VACUUM ANALYZE`
+        const lease = yield* repository.acquire(lane, "a", Duration.minutes(1))
+        if (lease === undefined) return assert.fail("the lane is free")
+        // What a session has read is counted when it says so.
+        const read = Effect.gen(function*() {
+          yield* sql`SELECT pg_stat_force_next_flush()`
+          const [row] = yield* sql<{ readonly rows: string }>`SELECT sum(seq_tup_read + idx_tup_fetch) AS rows
           FROM pg_stat_user_tables`
-        return Number(row?.rows)
-      })
-      const before = yield* read
-      let after = lease.position
-      for (let settled = 0; settled < count; settled += 250) {
-        const { rows } = yield* repository.page(lease, { after, limit: 250, maxBytes: 8_000_000 })
-        assert.strictEqual(rows.length, 250)
-        after = rows.at(-1)?.position ?? after
-        yield* repository.settle(lease, {
-          topic: "topic",
-          delivered: rows.map(({ contentHash, id, position }) => ({
-            position,
-            id,
-            contentHash: contentHash ?? "",
-            isHashed: true,
-            messageId: Uint8Array.of(1)
-          })),
-          refused: [],
-          checkpoint: undefined,
-          position: after,
-          late: 0
+          return Number(row?.rows)
         })
-        yield* repository.lowerBound(lease, after)
-        yield* repository.lanes
-      }
-      // Each is read from two indexes, once more by its key, and deleted by it; the rest is the lanes' rows.
-      assert.isBelow(((yield* read) - before) / count, 5)
-    }).pipe(
-      Effect.provide(Layer.provideMerge(
-        Layer.provide(Sql.layer(), Migrations.layer()),
-        fresh(server, { maxConnections: 1 })
-      )),
-      Effect.orDie
-    ))
+        const before = yield* read
+        let after = lease.position
+        for (let settled = 0; settled < count; settled += pages) {
+          const { rows } = yield* repository.page(lease, { after, limit: pages, maxBytes: 8_000_000 })
+          assert.strictEqual(rows.length, pages)
+          after = rows.at(-1)?.position ?? after
+          yield* repository.settle(lease, {
+            topic: "topic",
+            delivered: rows.map(({ contentHash, id, position }) => ({
+              position,
+              id,
+              contentHash: contentHash ?? "",
+              isHashed: true,
+              messageId: Uint8Array.of(1)
+            })),
+            refused: [],
+            checkpoint: undefined,
+            position: after,
+            late: 0
+          })
+          yield* repository.lowerBound(lease, after)
+          yield* repository.lanes
+        }
+        // Each is read from two indexes, once more by its key, and deleted by it; the rest is the lanes' rows.
+        assert.isBelow(((yield* read) - before) / count, 5)
+
+        // The look of a lane that has caught up, without the settings of a page.
+        yield* repository.append(range(next, next + 9).map((n) => entry(n)))
+        const idle = yield* read
+        const { rows } = yield* repository.page(lease, { after, limit: pages, maxBytes: 8_000_000, isCaughtUp: true })
+        assert.strictEqual(rows.length, 10)
+        assert.isBelow((yield* read) - idle, 100)
+      }).pipe(
+        Effect.provide(Layer.provideMerge(
+          Layer.provide(Sql.layer(), Migrations.layer()),
+          fresh(server, { maxConnections: 1 })
+        )),
+        Effect.orDie
+      )
+  )
 
   const prepared = Effect.gen(function*() {
     const sql = yield* SqlClient.SqlClient

@@ -138,8 +138,8 @@ export interface Dialect {
   readonly deleteByKey: (table: Fragment, key: string, values: ReadonlyArray<number>) => Fragment
   /** Runs statements that change different tables: where it can be, as one. */
   readonly together: (first: Fragment, ...others: ReadonlyArray<Fragment>) => Effect.Effect<unknown, SqlError>
-  /** `JOIN`, the left side read first. */
-  readonly joinInOrder: Fragment
+  /** Joins `operation o` to what stands left of it: looked up by the position of each row there. */
+  readonly joinOperation: (operation: Fragment, left: string) => Fragment
   /**
    * The lanes with pending rows, as rows of `lane`; those that have a row already may be left out. As many index look-ups
    * as there are lanes, however many rows are pending.

@@ -195,7 +195,9 @@ export const make = (sql: SqlClient): Dialect => {
       others.length === 0
         ? sql`${first}`
         : sql`WITH ${sql.csv(others.map((other, i) => sql`${sql.literal(`also_${i}`)} AS (${other})`))} ${first}`,
-    joinInOrder: sql.literal("JOIN"),
+    // Any other join may read the rows of all lanes between the first and the last of a page.
+    joinOperation: (operation, left) =>
+      sql`CROSS JOIN LATERAL (SELECT * FROM ${operation} q WHERE q.position = ${sql.literal(left)}.position LIMIT 1) o`,
     // Delivered rows stay in the index until they are vacuumed, which an old snapshot can put off for hours. So lanes that
     // have a row are stepped over, their pending entries unread.
     pendingLanes: ({ cursor, pending }) =>

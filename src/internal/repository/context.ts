@@ -102,9 +102,9 @@ export const make = (
   const transact = <A, E, R>(doing: string, effect: Effect.Effect<A, E, R>, bracket = dialect.worker) =>
     silent(again(typed(doing)(transaction.own(sql, bracket, failure(doing))(effect))))
 
-  /** A worker's verb that reads a page; `isShort`: it is one statement that reads little, whatever way the planner goes. */
-  const page = <A, E, R>(doing: string, effect: Effect.Effect<A, E, R>, isShort = false) =>
-    isShort || dialect.paging === undefined
+  /** A worker's verb that reads a page. */
+  const page = <A, E, R>(doing: string, effect: Effect.Effect<A, E, R>) =>
+    dialect.paging === undefined
       ? query(doing, effect)
       : silent(typed(doing)(transaction.own(sql, dialect.paging, failure(doing))(effect)))
 

@@ -8,12 +8,6 @@ import { bytesOfRow, type Context, errorText } from "./context.ts"
 import type { Losses } from "./losses.ts"
 import type { Receipts } from "./receipts.ts"
 
-/**
- * A page of so many rows at most is found by the index whatever a planner without statistics supposes: it would sort more
- * than it has to read.
- */
-const shortPage = 100
-
 /** Where a page begins, and how large it may be. */
 type Bounds = Parameters<Repository["Type"]["page"]>[1]
 
@@ -21,14 +15,13 @@ export const make = (context: Context, losses: Losses, receipts: Receipts): Pick
   Repository["Type"],
   "page" | "markInFlight" | "countLoss" | "settle" | "setBreaker"
 > => {
-  const { cursor, dialect, fence, fencedUpdate, laneName, later, now, pending, retry, sql, transact } = context
+  const { cursor, dialect, fence, fencedUpdate, laneName, later, now, operation, pending, retry, sql, transact } =
+    context
 
   /** Holds for all rows or for none, so that nothing need be asked before them. */
   const isOurs = ({ epoch, lane, owner }: Lease) =>
     sql`(SELECT count(*) FROM ${cursor} c WHERE c.name = ${laneName(lane)} AND c.epoch = ${epoch} AND c.owner = ${owner}
       AND COALESCE(c.paused, 0) <> 1) = 1`
-
-  // Below, the bound stands on both sides of the join: a planner that does not carry it across reads the whole history.
 
   /**
    * The next rows, none of them larger than its share of a page: so nobody need add up their bytes. `large` is the place of
@@ -44,8 +37,8 @@ export const make = (context: Context, losses: Losses, receipts: Receipts): Pick
       }
       const found = yield* dialect.select<rows.PageRow & { readonly is_large: number | null }>(
         columns,
-        sql`FROM ${pending} p ${dialect.joinInOrder} ${context.operation} o ON o.position = p.position
-          WHERE p.lane = ${lease.lane} AND p.position > ${after} AND o.position > ${after} AND ${isOurs(lease)}
+        sql`FROM ${pending} p ${dialect.joinOperation(operation, "p")}
+          WHERE p.lane = ${lease.lane} AND p.position > ${after} AND ${isOurs(lease)}
           ORDER BY p.position ${context.limit(limit)}`
       )
       return { found, large: found.findIndex((row) => row.is_large !== null) }
@@ -60,11 +53,11 @@ export const make = (context: Context, losses: Losses, receipts: Receipts): Pick
           count(*) OVER () AS total
         FROM (
           SELECT p.position, p.lane, ${context.bytes} AS bytes
-          FROM ${pending} p ${dialect.joinInOrder} ${context.operation} o ON o.position = p.position
-          WHERE p.lane = ${lease.lane} AND p.position > ${after} AND o.position > ${after}
+          FROM ${pending} p ${dialect.joinOperation(operation, "p")}
+          WHERE p.lane = ${lease.lane} AND p.position > ${after}
           ORDER BY p.position ${context.limit(limit)}
         ) s
-      ) p ${dialect.joinInOrder} ${context.operation} o ON o.position = p.position
+      ) p ${dialect.joinOperation(operation, "p")}
       WHERE p.bytes_before < ${maxBytes} ORDER BY p.position`
     )
 
@@ -106,7 +99,8 @@ export const make = (context: Context, losses: Losses, receipts: Receipts): Pick
     })
 
   return {
-    page: (lease, bounds) => context.page(`reading lane ${lease.lane}`, read(lease, bounds), bounds.limit <= shortPage),
+    page: (lease, bounds) =>
+      (bounds.isCaughtUp === true ? context.query : context.page)(`reading lane ${lease.lane}`, read(lease, bounds)),
 
     markInFlight: (lease, position) => fencedUpdate(`marking lane ${lease.lane}`, lease, sql`in_flight = ${position}`),
 

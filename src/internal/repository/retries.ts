@@ -108,10 +108,10 @@ export const make = (context: Context, receipts: Receipts): Pick<
               SELECT s.*, SUM(s.bytes) OVER (ORDER BY s.next_attempt_at, s.position) - s.bytes AS bytes_before FROM (
                 SELECT r.position, r.next_attempt_at, r.attempts, r.reason, ${context.bytes} AS bytes,
                   CASE WHEN r.claim_until IS NULL THEN 0 ELSE 1 END AS is_lapsed
-                FROM ${retry} r ${dialect.joinInOrder} ${operation} o ON o.position = r.position
+                FROM ${retry} r ${dialect.joinOperation(operation, "r")}
                 WHERE ${dialect.isOneOf("r.position", candidates.map(({ position }) => Number(position)))}
               ) s
-            ) b ${dialect.joinInOrder} ${operation} o ON o.position = b.position
+            ) b ${dialect.joinOperation(operation, "b")}
             WHERE b.bytes_before < ${maxBytes} ORDER BY b.next_attempt_at, b.position`
           )
           const token = v4()
