@@ -11,7 +11,6 @@ import { type Lane, timestampOf } from "../../Operation.ts"
 import { type Appended, type Entry, maxBatch, type Repository, type StoredRow } from "../../Repository.ts"
 import { DatabaseError, InvalidOperation, OperationConflict } from "../../TrustlogError.ts"
 import * as rows from "../rows.ts"
-import * as utf8 from "../utf8.ts"
 import { type Context, row as rowColumns } from "./context.ts"
 
 /** So many operations, and so many bytes of envelopes are inserted at once at most. */
@@ -127,18 +126,12 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
     const now = timestampOf(millis)
     return Either.all(entries.map((entry, index) =>
       Either.map(
-        Envelope.seal(stream, entry.operation, now),
-        ({ bytes, contentHash, entry: recorded }): Sealed => ({
+        Envelope.keep(stream, entry.operation, now),
+        (kept): Sealed => ({
           index,
           entry,
-          bytes: bytes.length,
-          row: rows.toRow(recorded, {
-            lane: entry.lane,
-            strategy: entry.strategy,
-            payloadBytes: recorded.payload === null ? 0 : utf8.encode(recorded.payload).length,
-            contentHash,
-            isIdNew: entry.isIdNew === true
-          })
+          bytes: kept.bytes,
+          row: rows.toRow(kept, { lane: entry.lane, strategy: entry.strategy, isIdNew: entry.isIdNew === true })
         })
       )
     ))
