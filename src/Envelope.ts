@@ -98,12 +98,7 @@ const isWhole: IsPayload = (text) => {
   }
 }
 
-const needsNoEscape = /^[ !#-[\]-~]*$/
-
-/** A JSON string, written as RFC 8785 does: `JSON.stringify` agrees on well-formed text, but costs twice as much. */
-const quoted = (text: string): string => needsNoEscape.test(text) ? `"${text}"` : JSON.stringify(text)
-
-const member = (key: string, value: string | null): string => value === null ? "" : `,"${key}":${quoted(value)}`
+const member = (key: string, value: string | null): string => value === null ? "" : `,"${key}":${json.quoted(value)}`
 
 /**
  * The canonical text. Keys stand in RFC 8785's order (by UTF-16 code unit); a payload that is canonical already is not
@@ -119,7 +114,7 @@ const text = (
   digest: string | null,
   isPayload: IsPayload
 ): string =>
-  `{"action":${quoted(entry.action)},"actor":${quoted(entry.actor)}` +
+  `{"action":${json.quoted(entry.action)},"actor":${json.quoted(entry.actor)}` +
   member("clientIp", entry.clientIp) +
   member("contentHash", digest) +
   member("id", entry.id) +
@@ -159,6 +154,16 @@ export const encode = (
 export const contentHash = (stream: string, entry: Recorded): string =>
   sha256.hexOfText(text(stream, entry, true, null, isJson))
 
+const tooLarge = (bytes: number): Either.Either<never, InvalidOperation> =>
+  Either.left(
+    new InvalidOperation({
+      field: "payload",
+      reason: "tooLarge",
+      cure: `makes an envelope of ${bytes} bytes; at most ${maxEnvelopeBytes} are kept, ` +
+        "store it elsewhere and record its hash"
+    })
+  )
+
 /** Encodes an operation that has just been stated; refused when its envelope exceeds 4 MiB. */
 export const seal = (
   stream: string,
@@ -168,16 +173,25 @@ export const seal = (
 ): Either.Either<Encoded, InvalidOperation> => {
   const entry = recorded(operation, now)
   const encoded = encodeText(entry, text(stream, entry, options.isStored, null, isOwn))
-  return encoded.bytes.length > maxEnvelopeBytes
-    ? Either.left(
-      new InvalidOperation({
-        field: "payload",
-        reason: "tooLarge",
-        cure: `makes an envelope of ${encoded.bytes.length} bytes; at most ${maxEnvelopeBytes} are kept, ` +
-          "store it elsewhere and record its hash"
-      })
-    )
-    : Either.right(encoded)
+  return encoded.bytes.length > maxEnvelopeBytes ? tooLarge(encoded.bytes.length) : Either.right(encoded)
+}
+
+/** What a row keeps of an envelope. */
+export interface Kept {
+  readonly entry: Recorded
+  readonly contentHash: string
+  /** How many bytes the envelope has. */
+  readonly bytes: number
+}
+
+/** The same as `seal` of what is stored, without the bytes, which are made again when they are sent. */
+export const keep = (stream: string, operation: Operation, now: Timestamp): Either.Either<Kept, InvalidOperation> => {
+  const entry = recorded(operation, now)
+  const line = text(stream, entry, true, null, isOwn)
+  const bytes = utf8.length(line)
+  return bytes > maxEnvelopeBytes
+    ? tooLarge(bytes)
+    : Either.right({ entry, contentHash: sha256.hexOfText(line), bytes })
 }
 
 /** An envelope that was read: from a log, a ledger or a message. */

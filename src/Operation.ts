@@ -5,9 +5,9 @@ import * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import ipaddr from "ipaddr.js"
-import { v7 } from "uuid"
 import { InvalidOperation } from "./TrustlogError.ts"
 import * as json from "./internal/json.ts"
+import * as uuid from "./internal/uuid.ts"
 
 /** What is recorded: something that was done (`operation`) or something that was kept (`record`). */
 export const Kind = Schema.Literal("operation", "record")
@@ -52,11 +52,11 @@ const normalised = (form: Form) =>
     }
   )
 
-const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
+const uuidText = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
 const idForm = form("write a UUID such as 01926f3e-7d4c-7b1a-9c55-3f0e6a1b2c3d", (text) => {
   const lower = text.toLowerCase()
-  return uuid.test(lower) ? lower : undefined
+  return uuidText.test(lower) ? lower : undefined
 })
 
 /** A UUID in lower case. It names an operation over both kinds: an id is used once in a database. */
@@ -188,7 +188,7 @@ export const Payload = Schema.Unknown.pipe(
   Schema.filter((value) => json.inspect(value, "payload", maxEnvelopeBytes)?.message)
 )
 
-const makeId = (): OperationId => OperationId.make(v7(), trusted)
+const makeId = (): OperationId => OperationId.make(uuid.next(), trusted)
 
 /**
  * One audit record. Fields that may be absent are `null`, but for `occurredAt`: left out, it is the moment of the append.
@@ -246,7 +246,8 @@ export const fromUnknown = (input: unknown): Either.Either<Operation, InvalidOpe
     return Either.left(new InvalidOperation({ field: "", reason: "type", cure: "write an object with its fields" }))
   }
   // Own members alone count, and one that is `undefined` is absent.
-  const given = new Map<string, unknown>(Object.entries(input))
+  const given: Readonly<Record<string, unknown>> = { ...input }
+  const get = (field: string): unknown => Object.hasOwn(given, field) ? given[field] : undefined
   let refused: InvalidOperation | undefined
   const refuse = (field: string, reason: InvalidOperation["reason"], cure: string) => {
     refused ??= new InvalidOperation({ field: json.formatPath([field]), reason, cure })
@@ -258,26 +259,26 @@ export const fromUnknown = (input: unknown): Either.Either<Operation, InvalidOpe
     return typeof result === "string" ? result : refuse(field, result.reason, result.cure)
   }
   const required = (field: string): string => {
-    const value = given.get(field) ?? undefined
+    const value = get(field) ?? undefined
     return value === undefined ? refuse(field, "missing", "is required") : read(field, value, textForm)
   }
   const optional = (field: string, form: Form): string | null => {
-    const value = given.get(field) ?? null
+    const value = get(field) ?? null
     return value === null ? null : read(field, value, form)
   }
 
-  for (const [field, value] of given) {
-    if (value !== undefined && !fields.has(field)) {
+  for (const field of Object.keys(given)) {
+    if (!fields.has(field) && given[field] !== undefined) {
       refuse(field, "unknownField", "is not a field of an operation; put it into payload")
     }
   }
-  const id = given.get("id")
-  const kind = given.get("kind")
+  const id = get("id")
+  const kind = get("kind")
   if (kind !== undefined && kind !== "operation" && kind !== "record") {
     refuse("kind", typeof kind === "string" ? "format" : "type", "write operation or record, or leave it out")
   }
   const occurredAt = optional("occurredAt", timestampForm)
-  const payload = given.get("payload") ?? null
+  const payload = get("payload") ?? null
   const operation = {
     id: id === undefined ? makeId() : OperationId.make(read("id", id, idForm), trusted),
     kind: kind === "record" ? kind : "operation",

@@ -105,23 +105,14 @@ export const append = (options: Options): Either.Either<Append, InvalidOperation
         if (restated !== first.row.content_hash) return yield* conflict(operation.id, "content")
         continue
       }
-      const { bytes: { length }, contentHash, entry } = yield* Either.mapLeft(
-        Envelope.seal(stream, operation, now),
-        inBatch(operations.length, index)
-      )
-      bytes += length
+      const kept = yield* Either.mapLeft(Envelope.keep(stream, operation, now), inBatch(operations.length, index))
+      bytes += kept.bytes
       entries.set(operation.id, {
         lane,
-        bytes: length,
+        bytes: kept.bytes,
         isTimed: operation.occurredAt !== undefined,
-        occurredAt: entry.occurredAt,
-        row: rows.toRow(entry, {
-          lane,
-          strategy,
-          payloadBytes: entry.payload === null ? 0 : encoder.encode(entry.payload).length,
-          contentHash,
-          isIdNew: false
-        })
+        occurredAt: kept.entry.occurredAt,
+        row: rows.toRow(kept, { lane, strategy, isIdNew: false })
       })
     }
     if (entries.size > maxBatch.rows || bytes > maxBatch.bytes) {
@@ -212,7 +203,6 @@ interface Dialect {
 const maxStatement = { rows: 500, bytes: 4 * 1024 * 1024 }
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
-const encoder = new TextEncoder()
 const clock = Clock.make()
 
 const columns = rows.newColumns

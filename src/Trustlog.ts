@@ -23,6 +23,7 @@ import {
   Rejected
 } from "./TrustlogError.ts"
 import { laneFor, validated } from "./internal/stated.ts"
+import { isTraced } from "./internal/tracing.ts"
 
 /** What an append may say of its entries. */
 export interface AppendOptions {
@@ -128,36 +129,47 @@ export const make: Effect.Effect<Trustlog["Type"], never, Repository | Publisher
       return operations.map(({ id }): Result => ({ id, outcome: "sent" }))
     })
 
-  const appendAll: Trustlog["Type"]["appendAll"] = (inputs, options = {}) =>
-    Effect.gen(function*() {
-      const operations = yield* validated(inputs)
-      const strategy = options.strategy ?? strategyOfLayer
-      if (strategy === "TrustlogOnly") return yield* send(operations, options.lane)
-      const entries = yield* Either.all(operations.map((operation, i) =>
-        Either.map(laneFor(operation, options.lane), (lane): Entry => ({
+  // Each append runs this: a generator, and what it yields, would be a good part of what a single one costs.
+  const store = (entries: ReadonlyArray<Entry>) =>
+    Effect.flatMap(repository.append(entries), (results) => {
+      const lanes = new Set<Lane>()
+      for (const [i, { lane, strategy }] of entries.entries()) {
+        if (strategy === "DbAndTrustlog" && results[i]?.outcome !== "duplicate") lanes.add(lane)
+      }
+      return lanes.size === 0 ? Effect.succeed(results) : Effect.flatMap(FiberRef.get(appended), (committing) => {
+        if (committing === undefined) return Effect.as(repository.wake(Array.from(lanes)), results)
+        for (const lane of lanes) committing.add(lane)
+        return Effect.succeed(results)
+      })
+    })
+
+  const appending: Trustlog["Type"]["appendAll"] = (inputs, { lane: name, strategy = strategyOfLayer } = {}) => {
+    const operations = validated(inputs)
+    if (Either.isLeft(operations)) return Effect.fail(operations.left)
+    if (strategy === "TrustlogOnly") return send(operations.right, name)
+    const entries = Either.all(
+      operations.right.map((operation, i) =>
+        Either.map(laneFor(operation, name), (lane): Entry => ({
           operation,
           lane,
           strategy,
           isIdNew: !(inputs[i] instanceof Operation) && inputs[i]?.id === undefined
         }))
-      ))
-      const results = yield* repository.append(entries)
-      const lanes = new Set(
-        entries.flatMap(({ lane }, i) =>
-          strategy === "DbOnly" || results[i]?.outcome === "duplicate" ? [] : [lane]
-        )
       )
-      if (lanes.size > 0) {
-        const committing = yield* FiberRef.get(appended)
-        if (committing === undefined) yield* repository.wake(Array.from(lanes))
-        else for (const lane of lanes) committing.add(lane)
-      }
-      return results
-    }).pipe(Effect.withSpan("Trustlog.append", {
-      // Where it was called from is in the caller's spans, and costs as much as the rest of it.
-      captureStackTrace: false,
-      attributes: { "trustlog.batch": inputs.length }
-    }))
+    )
+    return Either.isLeft(entries) ? Effect.fail(entries.left) : store(entries.right)
+  }
+
+  const appendAll: Trustlog["Type"]["appendAll"] = (inputs, options) =>
+    Effect.withFiberRuntime((fiber) =>
+      isTraced(fiber)
+        ? Effect.withSpan(Effect.suspend(() => appending(inputs, options)), "Trustlog.append", {
+          // Where it was called from is in the caller's spans, and costs as much as the rest of it.
+          captureStackTrace: false,
+          attributes: { "trustlog.batch": inputs.length }
+        })
+        : appending(inputs, options)
+    )
 
   return Trustlog.of({
     append: (operation, options) =>

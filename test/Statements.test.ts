@@ -163,7 +163,6 @@ it("the module needs no driver, and no runtime of its own", async () => {
   // Two of them are dependencies of Effect's Schema.
   assert.deepStrictEqual(Array.from(packages).sort(), [
     "@noble/hashes",
-    "canonicalize",
     "effect",
     "fast-check",
     "ipaddr.js",

@@ -12,7 +12,6 @@ const packages = [
   "@effect/platform",
   "@effect/sql",
   "@noble/hashes",
-  "canonicalize",
   "effect",
   "fast-check",
   "ipaddr.js",

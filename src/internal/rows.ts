@@ -3,11 +3,12 @@
  * on the driver. Written by hand because decoding a row through Schema costs more than reading it.
  */
 import * as Brand from "effect/Brand"
-import type { Recorded } from "../Envelope.ts"
+import type { Kept, Recorded } from "../Envelope.ts"
 import type { Kind, Lane, OperationId, Timestamp } from "../Operation.ts"
 import type * as Publisher from "../Publisher.ts"
 import type { Receipt } from "../Receipt.ts"
 import type { Accounted, DeadLetter, Retry, Row, Size, StoredRow } from "../Repository.ts"
+import * as utf8 from "./utf8.ts"
 
 type Numeric = number | string | bigint
 
@@ -136,12 +137,10 @@ export interface NewRow extends Record<typeof newColumns[number], string | numbe
 }
 
 export const toRow = (
-  entry: Recorded,
+  { contentHash, entry }: Kept,
   more: {
     readonly lane: Lane
     readonly strategy: "DbOnly" | "DbAndTrustlog"
-    readonly payloadBytes: number
-    readonly contentHash: string
     readonly isIdNew: boolean
   }
 ): NewRow => ({
@@ -155,13 +154,13 @@ export const toRow = (
   target: entry.target,
   source: entry.source,
   payload: entry.payload,
-  payload_bytes: more.payloadBytes,
+  payload_bytes: entry.payload === null ? 0 : utf8.length(entry.payload),
   request_hash: entry.requestHash,
   response_hash: entry.responseHash,
   client_ip: entry.clientIp,
   server_ip: entry.serverIp,
   traceparent: entry.traceparent,
-  content_hash: more.contentHash,
+  content_hash: contentHash,
   isIdNew: more.isIdNew
 })
 

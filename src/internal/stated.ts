@@ -3,7 +3,7 @@
  */
 import * as Either from "effect/Either"
 import * as Schema from "effect/Schema"
-import { fromUnknown, type Input, Lane, type Operation } from "../Operation.ts"
+import { fromUnknown, type Input, Lane, laneOf, type Operation } from "../Operation.ts"
 import { InvalidOperation } from "../TrustlogError.ts"
 
 /** Names the operation that a refusal speaks of: in a batch of several, the field begins with the index. */
@@ -22,10 +22,15 @@ export const validated = (
     operations.map((operation, index) => Either.mapLeft(fromUnknown(operation), inBatch(operations.length, index)))
   )
 
+/** Where a kind goes that has no lane of a name. */
+const lanes = { operation: Either.right(laneOf("operation")), record: Either.right(laneOf("record")) }
+
+const decode = Schema.decodeUnknownEither(Lane)
+
 /** The lane of an operation, of the name that the host gave it, if any. */
 export const laneFor = (operation: Operation, name: string | undefined): Either.Either<Lane, InvalidOperation> =>
-  Either.mapLeft(
-    Schema.decodeUnknownEither(Lane)(name === undefined ? operation.kind : `${operation.kind}/${name}`),
+  name === undefined ? lanes[operation.kind] : Either.mapLeft(
+    decode(`${operation.kind}/${name}`),
     () =>
       new InvalidOperation({
         field: "lane",

@@ -30,6 +30,11 @@ const shared = (host: typeof Buffer): (text: string) => Uint8Array => {
   }
 }
 
+/** How many bytes a text has. */
+export const length: (text: string) => number = buffer === undefined
+  ? (text) => encoder.encode(text).length
+  : (text) => buffer.byteLength(text, "utf8")
+
 /** The bytes of a text. */
 export const encode: (text: string) => Uint8Array = buffer === undefined
   ? (text) => encoder.encode(text)

@@ -1,12 +1,17 @@
 import * as SqlClient from "@effect/sql/SqlClient"
+import * as Statement from "@effect/sql/Statement"
 import { assert, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Tracer from "effect/Tracer"
 import * as Migrations from "../../src/Migrations.ts"
 import { laneOf } from "../../src/Operation.ts"
+import * as Memory from "../../src/Publisher/Memory.ts"
 import { Repository } from "../../src/Repository.ts"
 import * as Sql from "../../src/Repository/Sql.ts"
+import * as Trustlog from "../../src/Trustlog.ts"
 import { range } from "../faults/scene.ts"
 import { client, fresh } from "../serverDatabase.ts"
 import * as PgBouncer from "../servers/PgBouncer.ts"
@@ -107,6 +112,65 @@ Server.onEach((server) => {
       assert.strictEqual(statements.length, 2, JSON.stringify(statements))
       assert.isTrue(statements.every(({ statement }) => statement.includes("INSERT INTO \"operation\"")))
     }).pipe(Effect.provide(Layer.provideMerge(repository, fresh(server, { maxConnections: 1 }))), Effect.orDie))
+
+  it.scoped("a tracer and a transformer of statements are shown what appends, though it is given to the driver as it is", () =>
+    Effect.gen(function*() {
+      const trustlog = yield* Trustlog.Trustlog
+      const append = trustlog.append({ actor: "a", action: "b", target: "c" })
+      const spans: Array<readonly [name: string, parent: string | undefined, text: unknown]> = []
+      const tracer = Tracer.make({
+        context: (run) => run(),
+        span: (name, parent, context, links, startTime, kind) => {
+          const attributes = new Map<string, unknown>()
+          const span: Tracer.Span = {
+            _tag: "Span",
+            name,
+            parent,
+            context,
+            links,
+            kind,
+            attributes,
+            spanId: name,
+            traceId: "trace",
+            sampled: true,
+            status: { _tag: "Started", startTime },
+            attribute: (key, value) => void attributes.set(key, value),
+            end: () =>
+              void spans.push([
+                name,
+                Option.getOrUndefined(parent)?.spanId,
+                attributes.get("db.query.text") ?? attributes.get("trustlog.batch")
+              ]),
+            event: () => {},
+            addLinks: () => {}
+          }
+          return span
+        }
+      })
+      yield* Effect.withTracer(append, tracer)
+      const [[, , text] = [], ...others] = spans
+      assert.include(text, "INSERT INTO \"operation\"")
+      assert.deepStrictEqual(spans.map(([name, parent]) => [name, parent]), [
+        ["sql.execute", "Trustlog.append"],
+        ["Trustlog.append", undefined]
+      ])
+      assert.strictEqual(others[0]?.[2], 1)
+      const seen: Array<string> = []
+      yield* Statement.withTransformer(append, (statement) => {
+        seen.push(statement.compile()[0])
+        return Effect.succeed(statement)
+      })
+      assert.deepStrictEqual(seen, [text])
+      yield* append
+      assert.include(yield* trustlog.stats, { pending: 3 })
+      assert.lengthOf(spans, 2)
+    }).pipe(
+      Effect.provide(Layer.provide(
+        Trustlog.layer,
+        Layer.merge(Layer.provide(repository, fresh(server, { maxConnections: 1 })), Memory.layer)
+      )),
+      Effect.orDie
+    ))
 
   if (server.name === "postgresql-15") {
     Server.having("pgbouncer", () => {

@@ -205,6 +205,13 @@ describe("inspect", () => {
 })
 
 describe("canonical", () => {
+  it("records nothing that has become no JSON since it was inspected", () => {
+    assert.strictEqual(json.canonical({ b: undefined, a: 1 }), "{\"a\":1}")
+    for (const value of [[undefined], { a: Number.NaN }, { a: new Date() }, { a: () => 1 }, 1n]) {
+      assert.throws(() => json.canonical(value), TypeError)
+    }
+  })
+
   it.each([
     ["{\"b\":1,\"a\":2}", "{\"a\":2,\"b\":1}"],
     [

@@ -16,6 +16,7 @@ import * as Receipt from "../../src/Receipt.ts"
 import { type Delivered, type Entry, type Lease, Repository, type Row } from "../../src/Repository.ts"
 import * as Sql from "../../src/Repository/Sql.ts"
 import type { DatabaseError } from "../../src/TrustlogError.ts"
+import * as json from "../../src/internal/json.ts"
 
 const operationLane = laneOf("operation")
 const recordLane = laneOf("record")
@@ -154,6 +155,35 @@ export const suite = (name: string, { client, pass }: Target): void => {
         yield* Effect.either(sql.withTransaction(Effect.zipRight(repository.append([entry(2)]), Effect.fail("no"))))
         assert.strictEqual(yield* operations, 0)
         assert.strictEqual((yield* repository.stats).pending, 0)
+      })
+    )
+
+    test(
+      "a batch keeps apart what its entries say, whatever they hold, and what neighbours share or lack",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        const inputs: ReadonlyArray<Partial<Input>> = [
+          { actor: "NULL", source: "null", payload: "a\nb\\n" },
+          { actor: "NULL" },
+          { actor: "{\"a\",b}\\", action: "\\\"", payload: { "line\n\"feed\"": ["\t\u2028", null, {}] } },
+          { actor: "\n,\"\"", source: " ", payload: "" },
+          { actor: "\n,\"\"", source: " " },
+          { clientIp: "::1" },
+          { payload: [] }
+        ]
+        const entries = inputs.map((input, n) => entry(n + 1, { input }))
+        yield* repository.append(entries)
+        const { rows } = yield* repository.page(yield* lease(), everything)
+        assert.deepStrictEqual(
+          rows.map(({ action, actor, clientIp, payload, source }) => [actor, action, source, payload, clientIp]),
+          entries.map(({ operation: { action, actor, clientIp, payload, source } }) => [
+            actor,
+            action,
+            source,
+            payload === null ? null : json.canonical(payload),
+            clientIp
+          ])
+        )
       })
     )
 

@@ -190,7 +190,6 @@ const packages = [
   "@effect/platform",
   "@effect/sql",
   "@noble/hashes",
-  "canonicalize",
   "effect",
   "fast-check",
   "find-my-way-ts",

@@ -119,9 +119,8 @@ export interface Dialect {
    * them; the others, and an id's second row in the batch, are left out. It changes several tables: see `appendsAtOnce`.
    */
   readonly insertOperations: (
-    tables: Tables,
-    rows: ReadonlyArray<NewRow>
-  ) => Effect.Effect<ReadonlyArray<Positioned>, SqlError>
+    tables: Tables
+  ) => (rows: ReadonlyArray<NewRow>) => Effect.Effect<ReadonlyArray<Positioned>, SqlError>
   /** Whether `insertOperations` of one row is one statement, and so needs no transaction around it. */
   readonly appendsAtOnce: boolean
 

@@ -112,7 +112,7 @@ export const make = (sql: SqlClient): Dialect => {
       return left.map(({ id }) => id)
     })
 
-  const insertOperations: Dialect["insertOperations"] = (tables, entries) =>
+  const insertOperations: Dialect["insertOperations"] = (tables) => (entries) =>
     Effect.gen(function*() {
       // A duplicate that an INSERT meets stays locked until the host's transaction ends. So ids that a host has given are
       // looked for first.

@@ -3,9 +3,9 @@
  * connections out transaction by transaction.
  */
 import type { SqlClient } from "@effect/sql/SqlClient"
-import * as Statement from "@effect/sql/Statement"
 import type { Fragment } from "@effect/sql/Statement"
 import * as Effect from "effect/Effect"
+import * as constantStatement from "../constantStatement.ts"
 import { postgresql as migrations } from "../migrations.generated.ts"
 import { marked } from "../preparedStatements.ts"
 import * as rows from "../rows.ts"
@@ -18,17 +18,19 @@ const quote = (name: string): string => `"${name.replaceAll("\"", "\"\"")}"`
 /** Each part costs less than a regular expression for both, and most texts have neither. */
 const escaped = (text: string): string => text.replaceAll("\\", "\\\\").replaceAll("\"", "\\\"")
 
-/** An array as PostgreSQL reads it. */
-const array = (values: ReadonlyArray<string | number | null>): string =>
-  `{${
-    values.map((value) =>
-      value === null
-        ? "NULL"
-        : typeof value === "number"
-        ? String(value)
-        : `"${escaped(value)}"`
-    ).join(",")
-  }}`
+/** An array as PostgreSQL reads it. Neighbours are often the same: who did it, and what. */
+const array = (values: ReadonlyArray<string | number | null>): string => {
+  let last: string | number | null = null
+  let text = "NULL"
+  const element = (value: string | number | null): string => {
+    if (value !== last) {
+      last = value
+      text = value === null ? "NULL" : typeof value === "number" ? String(value) : `"${escaped(value)}"`
+    }
+    return text
+  }
+  return `{${values.map(element).join(",")}}`
+}
 
 const types: Record<typeof rows.newColumns[number], string> = {
   id: "uuid",
@@ -101,10 +103,19 @@ const horizon = `SELECT h.kind, EXTRACT(EPOCH FROM (clock_timestamp() - h.began)
   ORDER BY h.age_transactions DESC, h.began NULLS LAST LIMIT 1`
 
 /** The parameters of an INSERT are its statement's first. */
-const parameters = (suffix: string): string =>
-  rows.newColumns.map((name, i) => `$${i + 1}::${types[name]}${suffix}`).join(", ")
-const one = `VALUES (${parameters("")})`
-const many = `SELECT * FROM unnest(${parameters("[]")})`
+const one = `VALUES (${rows.newColumns.map((name, i) => `$${i + 1}::${types[name]}`).join(", ")})`
+
+/** Payloads are the longest, full of quotes, and canonical JSON: there is no line feed in one, and none is empty. */
+const many = `SELECT * FROM unnest(${
+  rows.newColumns.map((name, i) =>
+    name === "payload" ? `string_to_array($${i + 1}::text, E'\\n', '')` : `$${i + 1}::${types[name]}[]`
+  ).join(", ")
+})`
+
+const arrayOf = (name: typeof rows.newColumns[number], entries: ReadonlyArray<rows.NewRow>): string => {
+  const values = entries.map((row) => row[name])
+  return name === "payload" ? values.join("\n") : array(values)
+}
 
 export const make = (sql: SqlClient): Dialect => {
   const prepared = sql.literal(marked(""))
@@ -158,22 +169,29 @@ export const make = (sql: SqlClient): Dialect => {
     select: <A extends object>(columns: Columns, rest: Fragment, bytes: ReadonlyArray<string> = []) =>
       sql<A>`SELECT ${sql.literal([...Object.entries(columns).map(shown), ...bytes].join(", "))} ${rest}`,
 
-    // One row is a statement of its own: planning what reads rows from arrays costs more than inserting one.
-    insertOperations: ({ operation, pending }, entries) => {
-      const [first] = entries
-      const source = first !== undefined && entries.length === 1
-        ? Statement.unsafeFragment(one, rows.newColumns.map((name) => first[name]))
-        : Statement.unsafeFragment(many, rows.newColumns.map((name) => array(entries.map((row) => row[name]))))
-      return Effect.map(
-        sql<{ readonly position: string; readonly id: string }>`${prepared}WITH added AS (
-          INSERT INTO ${operation} (${newColumns}) ${source}
+    insertOperations: ({ operation, pending }) => {
+      const insert = (source: string) => {
+        const [text] = sql`${prepared}WITH added AS (
+          INSERT INTO ${operation} (${newColumns}) ${sql.literal(source)}
           ON CONFLICT (id) DO NOTHING
           RETURNING position, id, lane, strategy
         ), waiting AS (
           INSERT INTO ${pending} (lane, position) SELECT lane, position FROM added WHERE strategy = 'DbAndTrustlog'
-        ) SELECT position, id::text AS id FROM added`,
-        (added) => added.map(({ id, position }) => ({ id, position: Number(position) }))
-      )
+        ) SELECT position, id::text AS id FROM added`.compile()
+        return constantStatement.make<{ readonly position: string; readonly id: string }>(sql, text)
+      }
+      // One row is a statement of its own: planning what reads rows from arrays costs more than inserting one.
+      const [insertOne, insertMany] = [insert(one), insert(many)]
+      return (entries) => {
+        const [first] = entries
+        const isOne = first !== undefined && entries.length === 1
+        return Effect.map(
+          (isOne ? insertOne : insertMany)(
+            rows.newColumns.map((name) => isOne ? first[name] : arrayOf(name, entries))
+          ),
+          (added) => added.map(({ id, position }) => ({ id, position: Number(position) }))
+        )
+      }
     },
     appendsAtOnce: true,
 

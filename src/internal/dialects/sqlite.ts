@@ -83,7 +83,7 @@ export const make = (sql: SqlClient): Dialect => {
         (found) => found.map(({ exact, ...others }): A => Object.assign(rows.exactly<A>({ exact }), others))
       ),
 
-    insertOperations: ({ operation, pending }, entries) =>
+    insertOperations: ({ operation, pending }) => (entries) =>
       Effect.gen(function*() {
         const columns = [...rows.newColumns, "recorded_at"]
         const now = timestampOf(yield* Clock.currentTimeMillis)

@@ -3,7 +3,6 @@
  */
 import { SqlError } from "@effect/sql/SqlError"
 import * as Arr from "effect/Array"
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Envelope from "../../Envelope.ts"
@@ -11,7 +10,6 @@ import { type Lane, timestampOf } from "../../Operation.ts"
 import { type Appended, type Entry, maxBatch, type Repository, type StoredRow } from "../../Repository.ts"
 import { DatabaseError, InvalidOperation, OperationConflict } from "../../TrustlogError.ts"
 import * as rows from "../rows.ts"
-import * as utf8 from "../utf8.ts"
 import { type Context, row as rowColumns } from "./context.ts"
 
 /** So many operations, and so many bytes of envelopes are inserted at once at most. */
@@ -27,6 +25,7 @@ interface Sealed {
 
 export const make = (context: Context): Pick<Repository["Type"], "append" | "promote" | "promoteRange"> => {
   const { dialect, join, now, operation, pending, promotion, sql, stream } = context
+  const insertOperations = dialect.insertOperations(context)
 
   const existing = (ids: ReadonlyArray<string>) =>
     Effect.map(
@@ -89,7 +88,7 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
 
   const insert = (entries: ReadonlyArray<Sealed>) =>
     Effect.gen(function*() {
-      const inserted = yield* dialect.insertOperations(context, entries.map((sealed) => sealed.row))
+      const inserted = yield* insertOperations(entries.map((sealed) => sealed.row))
       const positions = new Map(inserted.map(({ id, position }) => [id, position]))
       const results: Array<readonly [index: number, result: Appended]> = []
       const repeated: Array<Sealed> = []
@@ -112,13 +111,13 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
    * A single operation that one statement inserts needs no transaction around it: what could follow, the promotion of an
    * operation that is there, has one of its own.
    */
-  const insertOne = (sealed: Sealed) =>
-    Effect.gen(function*() {
-      const { id } = sealed.entry.operation
-      const [inserted] = yield* dialect.insertOperations(context, [sealed.row])
-      if (inserted !== undefined) return [{ id, position: inserted.position, outcome: "appended" as const }]
-      return yield* join("appending an operation", reconcile([sealed.entry]))
-    })
+  const insertOne = ({ entry, row }: Sealed) =>
+    Effect.flatMap(insertOperations([row]), ([inserted]) =>
+      inserted === undefined
+        ? join("appending an operation", reconcile([entry]))
+        : Effect.succeed([{ id: row.id, position: inserted.position, outcome: "appended" as const }]))
+
+  const typedOne = context.typed("appending an operation")
 
   const seal = (
     entries: ReadonlyArray<Entry>,
@@ -127,18 +126,12 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
     const now = timestampOf(millis)
     return Either.all(entries.map((entry, index) =>
       Either.map(
-        Envelope.seal(stream, entry.operation, now),
-        ({ bytes, contentHash, entry: recorded }): Sealed => ({
+        Envelope.keep(stream, entry.operation, now),
+        (kept): Sealed => ({
           index,
           entry,
-          bytes: bytes.length,
-          row: rows.toRow(recorded, {
-            lane: entry.lane,
-            strategy: entry.strategy,
-            payloadBytes: recorded.payload === null ? 0 : utf8.encode(recorded.payload).length,
-            contentHash,
-            isIdNew: entry.isIdNew === true
-          })
+          bytes: kept.bytes,
+          row: rows.toRow(kept, { lane: entry.lane, strategy: entry.strategy, isIdNew: entry.isIdNew === true })
         })
       )
     ))
@@ -146,21 +139,25 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
 
   return {
     append: (entries) =>
-      entries.length === 0 ? Effect.succeed([]) : Effect.gen(function*() {
-        const sealed = yield* seal(entries, yield* Clock.currentTimeMillis)
-        const bytes = sealed.reduce((sum, entry) => sum + entry.bytes, 0)
-        if (entries.length > maxBatch.rows || bytes > maxBatch.bytes) {
-          const cure = `append at most ${maxBatch.rows} operations and ${maxBatch.bytes} bytes at once; ` +
-            `this batch has ${entries.length} and ${bytes}`
-          return yield* new InvalidOperation({ field: "", reason: "tooLarge", cure })
-        }
-        const [only] = sealed
-        if (only !== undefined && sealed.length === 1 && dialect.appendsAtOnce) {
-          return yield* context.typed("appending an operation")(insertOne(only))
-        }
-        const results = yield* join("appending operations", Effect.forEach(chunksOf(sealed), insert))
-        return results.flat().sort(([a], [b]) => a - b).map(([, result]) => result)
-      }),
+      entries.length === 0 ?
+        Effect.succeed([]) :
+        Effect.clockWith((clock): ReturnType<Repository["Type"]["append"]> => {
+          const all = seal(entries, clock.unsafeCurrentTimeMillis())
+          if (Either.isLeft(all)) return Effect.fail(all.left)
+          const sealed = all.right
+          const bytes = sealed.reduce((sum, entry) => sum + entry.bytes, 0)
+          if (entries.length > maxBatch.rows || bytes > maxBatch.bytes) {
+            const cure = `append at most ${maxBatch.rows} operations and ${maxBatch.bytes} bytes at once; ` +
+              `this batch has ${entries.length} and ${bytes}`
+            return new InvalidOperation({ field: "", reason: "tooLarge", cure })
+          }
+          const [only] = sealed
+          if (only !== undefined && sealed.length === 1 && dialect.appendsAtOnce) return typedOne(insertOne(only))
+          return Effect.map(
+            join("appending operations", Effect.forEach(chunksOf(sealed), insert)),
+            (results) => results.flat().sort(([a], [b]) => a - b).map(([, result]) => result)
+          )
+        }),
 
     promote: (ids) =>
       join(
