@@ -21,6 +21,7 @@ import * as Stream from "effect/Stream"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { DatabaseError } from "../TrustlogError.ts"
+import { lookKey } from "../internal/dialects/sqlite.ts"
 import { classify, messageOf } from "../internal/dialects/sqliteErrors.ts"
 import { type Database, type Driver, isCommit } from "../internal/drivers/Driver.ts"
 import * as connection from "../internal/drivers/connection.ts"
@@ -167,7 +168,11 @@ export const make = (
       spanAttributes: [["db.system.name", "sqlite"]],
       ...(transformResultNames && { transformRows: Statement.defaultTransforms(transformResultNames).array })
     })
-    return transaction.withOwn(client, begin)
+    const version = database.prepare("PRAGMA data_version")
+    return Object.assign(transaction.withOwn(client, begin), {
+      // Also between a transaction's statements: it changes nothing, and what others commit is seen when that has ended.
+      [lookKey]: () => attempt(() => version.values([], false)[0]?.[0])
+    })
   })
 
 /** `make`, as a layer. */

@@ -20,6 +20,7 @@ import * as readline from "node:readline"
 import { fileURLToPath } from "node:url"
 import * as Sqlite from "../../src/Database/Sqlite.ts"
 import { DatabaseError } from "../../src/TrustlogError.ts"
+import { dialectOf } from "../../src/internal/dialects/dialectOf.ts"
 import { bundle } from "../Program.ts"
 import * as runtime from "../runtime.ts"
 
@@ -412,6 +413,25 @@ export const suite = (driver: "node:sqlite" | "libsql") =>
           yield* sql.withTransaction(insert(sql, 2))
         }))
     })
+
+    it.scoped("tells at once that another connection has committed, also in a transaction and while it is locked", () =>
+      Effect.gen(function*() {
+        const file = yield* newFile
+        const [sql, other] = [yield* open(file), yield* open(file)]
+        const { look } = (yield* dialectOf(sql)).watch
+        assert.isDefined(look)
+        const before = look()
+        yield* sql`CREATE TABLE t (v)`
+        assert.deepStrictEqual(look(), before)
+        yield* other.withTransaction(Effect.gen(function*() {
+          yield* other`INSERT INTO t VALUES (1)`
+          assert.deepStrictEqual(look(), before)
+        }))
+        const after = look()
+        assert.isTrue(Exit.isSuccess(after))
+        assert.notDeepEqual(after, before)
+        yield* sql.withTransaction(Effect.sync(() => assert.deepStrictEqual(look(), after)))
+      }))
 
     describe("a locked database", () => {
       const locked = Effect.gen(function*() {

@@ -10,7 +10,7 @@ import { timestampOf } from "../../Operation.ts"
 import { sqlite as migrations } from "../migrations.generated.ts"
 import * as rows from "../rows.ts"
 import * as transaction from "../transaction.ts"
-import type { Columns, Dialect, Positioned } from "./Dialect.ts"
+import type { Columns, Dialect, Look, Positioned } from "./Dialect.ts"
 import * as fragments from "./fragments.ts"
 import { classify, messageOf } from "./sqliteErrors.ts"
 
@@ -37,6 +37,11 @@ export const limitsKey: unique symbol = Symbol.for("effect-trustlog/limits")
 
 const limitsOf = (sql: SqlClient & { readonly [limitsKey]?: Limits }): Limits =>
   sql[limitsKey] ?? { parameters: 32_000, selects: 64 }
+
+/** A client that can look at `data_version` without a statement does so under this name. */
+export const lookKey: unique symbol = Symbol.for("effect-trustlog/look")
+
+const lookOf = (sql: SqlClient & { readonly [lookKey]?: Look }) => sql[lookKey]
 
 export const make = (sql: SqlClient): Dialect => {
   const isIn = (column: string, values: ReadonlyArray<number | string>) =>
@@ -124,7 +129,7 @@ export const make = (sql: SqlClient): Dialect => {
         ) SELECT lane FROM found WHERE lane IS NOT NULL`,
 
     // It changes when another connection has written, and is read without looking at any table.
-    watch: { every: "20 millis", signature: () => sql`PRAGMA data_version` },
+    watch: { every: "15 millis", signature: () => sql`PRAGMA data_version`, look: lookOf(sql) },
     notify: undefined,
     horizon: undefined,
 

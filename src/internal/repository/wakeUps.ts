@@ -1,8 +1,13 @@
 /**
  * Hints that something was appended: from this process at once, from others by looking, and by what the database pushes.
  */
+import type { SqlError } from "@effect/sql/SqlError"
 import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { identity } from "effect/Function"
+import * as Option from "effect/Option"
 import * as PubSub from "effect/PubSub"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
@@ -10,6 +15,7 @@ import * as Stream from "effect/Stream"
 import { Listener } from "../../Listener.ts"
 import type { Lane } from "../../Operation.ts"
 import type { Repository } from "../../Repository.ts"
+import type { Look } from "../dialects/Dialect.ts"
 import * as rows from "../rows.ts"
 import type { Context } from "./context.ts"
 
@@ -22,6 +28,31 @@ const any = "*"
 
 // Looking is no part of an application's time: a test's clock does not drive it.
 const clock = Clock.make()
+
+/**
+ * The hints of a look that is over at once. By a timer of the runtime's own: to let a fibre sleep between looks costs
+ * several times what they do.
+ */
+const seenAtOnce = (look: Look, every: Duration.DurationInput): Stream.Stream<undefined> =>
+  Stream.asyncPush<Exit.Exit<unknown, SqlError>>((emit) =>
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        let last = look()
+        return setInterval(() => {
+          const now = look()
+          const isNews = Exit.isFailure(now) || (Exit.isSuccess(last) && now.value !== last.value)
+          if (isNews) emit.single(now)
+          if (Exit.isSuccess(now)) last = now
+        }, Duration.toMillis(every))
+      }),
+      (timer) => Effect.sync(() => clearInterval(timer))
+    ), { bufferSize: 1, strategy: "sliding" }).pipe(
+      Stream.mapEffect(Effect.matchEffect({
+        onFailure: (error) => Effect.as(Effect.logDebug(error.message), Option.none()),
+        onSuccess: () => Effect.succeed(Option.some(undefined))
+      })),
+      Stream.filterMap(identity)
+    )
 
 export const make = (context: Context) =>
   Effect.gen(function*() {
@@ -53,13 +84,13 @@ export const make = (context: Context) =>
       )
     }
 
-    const { every, signature } = dialect.watch
+    const { every, look: lookAtOnce, signature } = dialect.watch
     const look = Effect.map(
       query("looking for what was appended", sql`${signature(context)}`),
       (found) => JSON.stringify(found)
     )
     /** A hint for each change; whatever goes wrong with looking is looked at again. */
-    const seen = Stream.unwrapScoped(Effect.gen(function*() {
+    const seen = lookAtOnce !== undefined ? seenAtOnce(lookAtOnce, every) : Stream.unwrapScoped(Effect.gen(function*() {
       const changes = yield* Queue.sliding<undefined>(1)
       let last: string | undefined
       yield* look.pipe(
