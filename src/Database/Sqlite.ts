@@ -21,7 +21,7 @@ import * as Stream from "effect/Stream"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { DatabaseError } from "../TrustlogError.ts"
-import { lookKey } from "../internal/dialects/sqlite.ts"
+import { type Traits, traitsKey } from "../internal/dialects/sqlite.ts"
 import { classify, messageOf } from "../internal/dialects/sqliteErrors.ts"
 import { type Database, type Driver, isCommit } from "../internal/drivers/Driver.ts"
 import * as connection from "../internal/drivers/connection.ts"
@@ -169,10 +169,12 @@ export const make = (
       ...(transformResultNames && { transformRows: Statement.defaultTransforms(transformResultNames).array })
     })
     const version = database.prepare("PRAGMA data_version")
-    return Object.assign(transaction.withOwn(client, begin), {
+    const traits: Traits = {
       // Also between a transaction's statements: it changes nothing, and what others commit is seen when that has ended.
-      [lookKey]: () => attempt(() => version.values([], false)[0]?.[0])
-    })
+      look: () => attempt(() => version.values([], false)[0]?.[0]),
+      isExact: driver.isExact
+    }
+    return Object.assign(transaction.withOwn(client, begin), { [traitsKey]: traits })
   })
 
 /** `make`, as a layer. */

@@ -414,6 +414,35 @@ export const suite = (driver: "node:sqlite" | "libsql") =>
         }))
     })
 
+    it.scoped("reads what other programs have written as what it is, whatever that is", () =>
+      Effect.gen(function*() {
+        const sql = yield* opened
+        const { select } = yield* dialectOf(sql)
+        const columns = {
+          none: "NULL",
+          words: "'é😀'",
+          cut: "'a' || char(0) || 'b'",
+          marked: "CAST(x'EFBBBF61' AS TEXT)",
+          broken: "CAST(x'61F0908062EDA08063FF' AS TEXT)",
+          bytes: "CAST('abc' AS BLOB)",
+          whole: "-5",
+          large: "9223372036854775807",
+          real: "1.5"
+        }
+        assert.deepStrictEqual(yield* select(columns, sql``, ["x'00ff' AS leaves"]), [{
+          none: null,
+          words: "é😀",
+          cut: "a\0b",
+          marked: "\uFEFFa",
+          broken: "a\uFFFDb\uFFFD\uFFFD\uFFFDc\uFFFD",
+          bytes: 0.5,
+          whole: -5,
+          large: 2 ** 63,
+          real: 1.5,
+          "x'00ff' AS leaves": new Uint8Array([0, 255])
+        }])
+      }))
+
     it.scoped("tells at once that another connection has committed, also in a transaction and while it is locked", () =>
       Effect.gen(function*() {
         const file = yield* newFile

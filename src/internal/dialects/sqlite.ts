@@ -1,7 +1,7 @@
 /**
  * SQLite 3.40 or newer.
  */
-import type { SqlClient } from "@effect/sql/SqlClient"
+import * as SqlClient from "@effect/sql/SqlClient"
 import type { Fragment } from "@effect/sql/Statement"
 import * as Statement from "@effect/sql/Statement"
 import * as Clock from "effect/Clock"
@@ -16,14 +16,21 @@ import { classify, messageOf } from "./sqliteErrors.ts"
 
 const quote = (name: string): string => `"${name}"`
 
+/** What bytes are read as that stand in the place of something else: no text, no whole number. */
+const notText = 0.5
+
 // Text that was tampered with may be no UTF-8, which makes one driver abort the process; hold a NUL, at which drivers
 // cut it; or be bytes, which are taken for the text that they spell. JSON shows all of it, and bytes as no text at all.
 const exactly = (columns: Columns): string =>
-  `CAST(json_object(${
-    Object.entries(columns)
-      .map(([name, column]) => `'${name}', CASE typeof(${column}) WHEN 'blob' THEN 0.5 ELSE ${column} END`)
+  `CAST(json_array(${
+    Object.values(columns)
+      .map((column) => `CASE typeof(${column}) WHEN 'blob' THEN ${notText} ELSE ${column} END`)
       .join(", ")
   }) AS BLOB)`
+
+/** The same of a value that an exact client gives. */
+const exact = (value: unknown): unknown =>
+  typeof value === "bigint" ? Number(value) : value instanceof Uint8Array ? notText : value
 
 /** What a statement may hold at most. */
 export interface Limits {
@@ -32,21 +39,24 @@ export interface Limits {
   readonly selects: number
 }
 
-/** A client whose SQLite allows less than SQLite does by itself says so under this name. */
-export const limitsKey: unique symbol = Symbol.for("effect-trustlog/limits")
+/** What a client of ours says of itself, under `traitsKey`. */
+export interface Traits {
+  /** Where its SQLite allows less than SQLite does by itself. */
+  readonly limits?: Limits
+  /** Looks at `data_version` without a statement. */
+  readonly look?: Look
+  /** Whether its driver reads a text as it stands, whatever that is. */
+  readonly isExact?: boolean
+}
 
-const limitsOf = (sql: SqlClient & { readonly [limitsKey]?: Limits }): Limits =>
-  sql[limitsKey] ?? { parameters: 32_000, selects: 64 }
+export const traitsKey: unique symbol = Symbol.for("effect-trustlog/traits")
 
-/** A client that can look at `data_version` without a statement does so under this name. */
-export const lookKey: unique symbol = Symbol.for("effect-trustlog/look")
+const traitsOf = (sql: SqlClient.SqlClient & { readonly [traitsKey]?: Traits }): Traits => sql[traitsKey] ?? {}
 
-const lookOf = (sql: SqlClient & { readonly [lookKey]?: Look }) => sql[lookKey]
-
-export const make = (sql: SqlClient): Dialect => {
+export const make = (sql: SqlClient.SqlClient): Dialect => {
   const isIn = (column: string, values: ReadonlyArray<number | string>) =>
     sql`${sql.literal(column)} IN (SELECT value FROM json_each(${JSON.stringify(values)}))`
-  const limits = limitsOf(sql)
+  const { isExact = false, limits = { parameters: 32_000, selects: 64 }, look } = traitsOf(sql)
   const insertSize = (rows: number, columns: number) => Math.min(rows, Math.floor(limits.parameters / columns))
   // A deferred transaction that reads first and writes later fails at once, without any waiting, when another has
   // written meanwhile.
@@ -81,11 +91,25 @@ export const make = (sql: SqlClient): Dialect => {
     isOneOfTexts: isIn,
     isOneOfIds: isIn,
 
-    select: <A extends object>(columns: Columns, rest: Fragment, bytes: ReadonlyArray<string> = []) =>
-      Effect.map(
-        sql<rows.Exact>`SELECT ${sql.literal([`${exactly(columns)} AS exact`, ...bytes].join(", "))} ${rest}`,
-        (found) => found.map(({ exact, ...others }): A => Object.assign(rows.exactly<A>({ exact }), others))
-      ),
+    select: <A extends object>(columns: Columns, rest: Fragment, bytes: ReadonlyArray<string> = []) => {
+      const names = [...Object.keys(columns), ...bytes]
+      const read = (...selected: ReadonlyArray<string>) =>
+        Effect.provideService(
+          sql`SELECT ${sql.literal([...selected, ...bytes].join(", "))} ${rest}`.values,
+          SqlClient.SafeIntegers,
+          isExact
+        )
+      const size = names.length - bytes.length
+      return isExact
+        ? Effect.map(
+          read(...Object.values(columns)),
+          (found) => found.map((row) => rows.named<A>(names, row.map((value, i) => i < size ? exact(value) : value)))
+        )
+        : Effect.map(
+          read(exactly(columns)),
+          (found) => found.map(([json, ...others]) => rows.named<A>(names, [...rows.parsed(json), ...others]))
+        )
+    },
 
     insertOperations: ({ operation, pending }, entries) =>
       Effect.gen(function*() {
@@ -129,7 +153,7 @@ export const make = (sql: SqlClient): Dialect => {
         ) SELECT lane FROM found WHERE lane IS NOT NULL`,
 
     // It changes when another connection has written, and is read without looking at any table.
-    watch: { every: "15 millis", signature: () => sql`PRAGMA data_version`, look: lookOf(sql) },
+    watch: { every: "15 millis", signature: () => sql`PRAGMA data_version`, look },
     notify: undefined,
     horizon: undefined,
 
