@@ -121,8 +121,8 @@ export interface Dialect {
     tables: Tables,
     rows: ReadonlyArray<NewRow>
   ) => Effect.Effect<ReadonlyArray<Positioned>, SqlError>
-  /** Whether `insertOperations` of one row is one statement, and so needs no transaction around it. */
-  readonly appendsAtOnce: boolean
+  /** Whether `insertOperations` of one row, here and now, is whole by itself, and so needs no transaction around it. */
+  readonly appendsAtOnce: Effect.Effect<boolean>
 
   /** How many rows the next INSERT holds, of so many with so many columns. */
   readonly insertSize: (rows: number, columns: number) => number

@@ -168,7 +168,7 @@ export const make = (sql: SqlClient): Dialect => {
         (added) => added.map(({ id, position }) => ({ id, position: Number(position) }))
       )
     },
-    appendsAtOnce: true,
+    appendsAtOnce: Effect.succeed(true),
 
     unionSize: 64,
     insertSize: (rows, columns) => Math.min(rows, Math.floor(60_000 / columns)),

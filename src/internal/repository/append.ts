@@ -155,7 +155,7 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
           return yield* new InvalidOperation({ field: "", reason: "tooLarge", cure })
         }
         const [only] = sealed
-        if (only !== undefined && sealed.length === 1 && dialect.appendsAtOnce) {
+        if (only !== undefined && sealed.length === 1 && (yield* dialect.appendsAtOnce)) {
           return yield* context.typed("appending an operation")(insertOne(only))
         }
         const results = yield* join("appending operations", Effect.forEach(chunksOf(sealed), insert))
