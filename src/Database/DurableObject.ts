@@ -18,7 +18,7 @@ import * as Scheduler from "effect/Scheduler"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { DatabaseError } from "../TrustlogError.ts"
-import { type Limits, limitsKey } from "../internal/dialects/sqlite.ts"
+import { type Limits, traitsKey } from "../internal/dialects/sqlite.ts"
 import { classify, messageOf } from "../internal/dialects/sqliteErrors.ts"
 import { bind, type Row } from "../internal/drivers/Driver.ts"
 import * as objectTurn from "../internal/objectTurn.ts"
@@ -110,7 +110,7 @@ export const make = (
         compiler: Statement.makeCompilerSqlite(),
         spanAttributes: [["db.system.name", "sqlite"]]
       }),
-      { [limitsKey]: limits }
+      { [traitsKey]: { limits } }
     )
     return transaction.withOwn(client, begin)
   })

@@ -21,8 +21,9 @@ import * as Stream from "effect/Stream"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { DatabaseError } from "../TrustlogError.ts"
+import { type Say, type Together, type Traits, traitsKey } from "../internal/dialects/sqlite.ts"
 import { classify, messageOf } from "../internal/dialects/sqliteErrors.ts"
-import { type Database, type Driver, isCommit } from "../internal/drivers/Driver.ts"
+import { bind, type Database, type Driver, isCommit } from "../internal/drivers/Driver.ts"
 import * as connection from "../internal/drivers/connection.ts"
 import * as nodeSqlite from "../internal/drivers/nodeSqlite.ts"
 import * as transaction from "../internal/transaction.ts"
@@ -101,15 +102,16 @@ export const make = (
       (database) => Effect.sync(() => idle.push(database))
     )
     const once: connection.Run = (sql, step) => Effect.suspend(() => attempt(() => step(sql)))
+    const outsideRun: connection.Run = (sql, step) =>
+      patiently(
+        Effect.suspend(() =>
+          turns.isTaken() ? Effect.scoped(Effect.zipRight(turns.take, once(sql, step))) : attempt(() => step(sql))
+        ),
+        () => true
+      )
     const outside = connection.make(
       database,
-      (sql, step) =>
-        patiently(
-          Effect.suspend(() =>
-            turns.isTaken() ? Effect.scoped(Effect.zipRight(turns.take, once(sql, step))) : attempt(() => step(sql))
-          ),
-          () => true
-        ),
+      outsideRun,
       file === memory
         ? undefined
         : Stream.scoped(Effect.map(lent, (own) => [own, (sql, step) => patiently(once(sql, step), () => true)]))
@@ -167,7 +169,38 @@ export const make = (
       spanAttributes: [["db.system.name", "sqlite"]],
       ...(transformResultNames && { transformRows: Statement.defaultTransforms(transformResultNames).array })
     })
-    return transaction.withOwn(client, begin)
+    const cached = connection.cache(database.prepare)
+    const say: Say = (sql, params = []) => cached(sql).values(params.map(bind), true)
+    const whole = <A>(statements: (say: Say) => A) => (begin: string): A => {
+      say(begin)
+      try {
+        const result = statements(say)
+        say("COMMIT")
+        return result
+      } catch (cause) {
+        // SQLite may have ended the transaction by itself; what counts is why.
+        attempt(() => say("ROLLBACK"))
+        throw cause
+      }
+    }
+    const inOwn: Together = { run: (statements) => outsideRun(begin, whole(statements)), isWhole: true }
+    const inAmbient: Together = { run: (statements) => insideRun("", () => statements(say)), isWhole: false }
+    const together = Effect.map(
+      Effect.serviceOption(SqlClient.TransactionConnection),
+      Option.match({
+        onNone: () => inOwn,
+        onSome: ([connection]) => connection === inside ? inAmbient : undefined
+      })
+    )
+
+    const version = database.prepare("PRAGMA data_version")
+    const traits: Traits = {
+      // Also between a transaction's statements: it changes nothing, and what others commit is seen when that has ended.
+      look: () => attempt(() => version.values([], false)[0]?.[0]),
+      isExact: driver.isExact,
+      together
+    }
+    return Object.assign(transaction.withOwn(client, begin), { [traitsKey]: traits })
   })
 
 /** `make`, as a layer. */

@@ -118,13 +118,16 @@ export const row = (r: OperationRow): StoredRow => ({
 
 const decoder = new TextDecoder()
 
-/** A row of which a dialect's `exactly` has made one value. */
-export interface Exact {
-  readonly exact: Uint8Array | string
-}
+/** Reads the values of a row, of which a dialect has made one of JSON. */
+export const parsed = (json: unknown): ReadonlyArray<unknown> =>
+  JSON.parse(json instanceof Uint8Array ? decoder.decode(json) : String(json))
 
-/** Reads what a dialect's `exactly` gives. */
-export const exactly = <A>({ exact }: Exact): A => JSON.parse(typeof exact === "string" ? exact : decoder.decode(exact))
+/** Names the values of a row. It must be fast, and what makes objects of entries is not. */
+export const named = <A extends object>(names: ReadonlyArray<string>, values: ReadonlyArray<unknown>): A => {
+  const row = Object.create(Object.prototype)
+  for (const [i, name] of names.entries()) row[name] = values[i]
+  return row
+}
 
 /** A row to be inserted. */
 export interface NewRow extends Record<typeof newColumns[number], string | number | null> {

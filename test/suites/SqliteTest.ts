@@ -20,6 +20,7 @@ import * as readline from "node:readline"
 import { fileURLToPath } from "node:url"
 import * as Sqlite from "../../src/Database/Sqlite.ts"
 import { DatabaseError } from "../../src/TrustlogError.ts"
+import { dialectOf } from "../../src/internal/dialects/dialectOf.ts"
 import { bundle } from "../Program.ts"
 import * as runtime from "../runtime.ts"
 
@@ -412,6 +413,54 @@ export const suite = (driver: "node:sqlite" | "libsql") =>
           yield* sql.withTransaction(insert(sql, 2))
         }))
     })
+
+    it.scoped("reads what other programs have written as what it is, whatever that is", () =>
+      Effect.gen(function*() {
+        const sql = yield* opened
+        const { select } = yield* dialectOf(sql)
+        const columns = {
+          none: "NULL",
+          words: "'é😀'",
+          cut: "'a' || char(0) || 'b'",
+          marked: "CAST(x'EFBBBF61' AS TEXT)",
+          broken: "CAST(x'61F0908062EDA08063FF' AS TEXT)",
+          bytes: "CAST('abc' AS BLOB)",
+          whole: "-5",
+          large: "9223372036854775807",
+          real: "1.5"
+        }
+        assert.deepStrictEqual(yield* select(columns, sql``, ["x'00ff' AS leaves"]), [{
+          none: null,
+          words: "é😀",
+          cut: "a\0b",
+          marked: "\uFEFFa",
+          broken: "a\uFFFDb\uFFFD\uFFFD\uFFFDc\uFFFD",
+          bytes: 0.5,
+          whole: -5,
+          large: 2 ** 63,
+          real: 1.5,
+          "x'00ff' AS leaves": new Uint8Array([0, 255])
+        }])
+      }))
+
+    it.scoped("tells at once that another connection has committed, also in a transaction and while it is locked", () =>
+      Effect.gen(function*() {
+        const file = yield* newFile
+        const [sql, other] = [yield* open(file), yield* open(file)]
+        const { look } = (yield* dialectOf(sql)).watch
+        assert.isDefined(look)
+        const before = look()
+        yield* sql`CREATE TABLE t (v)`
+        assert.deepStrictEqual(look(), before)
+        yield* other.withTransaction(Effect.gen(function*() {
+          yield* other`INSERT INTO t VALUES (1)`
+          assert.deepStrictEqual(look(), before)
+        }))
+        const after = look()
+        assert.isTrue(Exit.isSuccess(after))
+        assert.notDeepEqual(after, before)
+        yield* sql.withTransaction(Effect.sync(() => assert.deepStrictEqual(look(), after)))
+      }))
 
     describe("a locked database", () => {
       const locked = Effect.gen(function*() {

@@ -8,6 +8,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import type { Fragment } from "@effect/sql/Statement"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import type { Horizon } from "../../Repository.ts"
 import type { DatabaseReason } from "../../TrustlogError.ts"
 import type { Migration } from "../migrations.generated.ts"
@@ -48,6 +49,9 @@ export interface HorizonRow {
   readonly state: string | null
   readonly since: string | null
 }
+
+/** A look that is over at once. */
+export type Look = () => Exit.Exit<unknown, SqlError>
 
 export interface Dialect {
   /** What `Migrations` runs. */
@@ -121,8 +125,8 @@ export interface Dialect {
   readonly insertOperations: (
     tables: Tables
   ) => (rows: ReadonlyArray<NewRow>) => Effect.Effect<ReadonlyArray<Positioned>, SqlError>
-  /** Whether `insertOperations` of one row is one statement, and so needs no transaction around it. */
-  readonly appendsAtOnce: boolean
+  /** Whether `insertOperations` of one row, here and now, is whole by itself, and so needs no transaction around it. */
+  readonly appendsAtOnce: Effect.Effect<boolean>
 
   /** How many rows the next INSERT holds, of so many with so many columns. */
   readonly insertSize: (rows: number, columns: number) => number
@@ -152,6 +156,8 @@ export interface Dialect {
   readonly watch: {
     readonly every: Duration.DurationInput
     readonly signature: (tables: Tables) => Fragment
+    /** The same without a statement, where the client has a way. */
+    readonly look?: Look | undefined
   }
   /** Tells other processes something, over a channel that a `Listener` listens to; `undefined` where there is no way. */
   readonly notify: ((channel: string, payload: string) => Fragment) | undefined

@@ -197,7 +197,7 @@ export const make = (sql: SqlClient): Dialect => {
     select,
 
     insertOperations,
-    appendsAtOnce: false,
+    appendsAtOnce: Effect.succeed(false),
 
     insertSize,
     unionSize: 64,

@@ -193,7 +193,7 @@ export const make = (sql: SqlClient): Dialect => {
         )
       }
     },
-    appendsAtOnce: true,
+    appendsAtOnce: Effect.succeed(true),
 
     unionSize: 64,
     insertSize: (rows, columns) => Math.min(rows, Math.floor(60_000 / columns)),

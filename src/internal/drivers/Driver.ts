@@ -33,6 +33,8 @@ export interface Driver {
   readonly name: "node:sqlite" | "libsql"
   /** Whether an iteration that stops early lets go of its snapshot while the connection stays open. */
   readonly canStopIterating: boolean
+  /** Whether it reads any text as it stands: whole, with a NUL in it, and what is no UTF-8 as U+FFFD. */
+  readonly isExact: boolean
   readonly open: (filename: string, options: { readonly readonly: boolean }) => Database
 }
 

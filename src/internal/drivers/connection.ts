@@ -60,7 +60,7 @@ const maxStatements = 200
 const isWorthKeeping = (sql: string): boolean => sql.length < 10_000 && !/[^(]\*/.test(sql)
 
 /** Compiles each text once, and forgets the text that was not used for longest. */
-const cache = (prepare: Database["prepare"]): Database["prepare"] => {
+export const cache = (prepare: Database["prepare"]): Database["prepare"] => {
   const statements = new Map<string, Statement>()
   return (sql) => {
     const known = statements.get(sql)

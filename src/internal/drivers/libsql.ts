@@ -17,6 +17,7 @@ type Prepared = ReturnType<Database["prepare"]>
 export const make = (Libsql: Libsql): Driver => ({
   name: "libsql",
   canStopIterating: false,
+  isExact: false,
   open: (filename, options) => {
     // It ignores its option `readonly`.
     const database: Database = new Libsql(options.readonly ? `${pathToFileURL(filename).href}?mode=ro` : filename)

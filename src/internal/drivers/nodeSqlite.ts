@@ -1,7 +1,7 @@
 /**
  * `node:sqlite`: in Node from 22 on, Bun and Deno.
  */
-import type { StatementSync } from "node:sqlite"
+import type { DatabaseSync, StatementSync } from "node:sqlite"
 import type { Driver, Row, Statement } from "./Driver.ts"
 
 /** The driver, or `undefined` where the runtime does not have it. */
@@ -12,6 +12,7 @@ export const load = (): Driver | undefined => {
   return {
     name: "node:sqlite",
     canStopIterating: true,
+    isExact: isExact(sqlite),
     open: (filename, options) => {
       const database = new sqlite.DatabaseSync(filename, { readOnly: options.readonly })
       return {
@@ -34,18 +35,34 @@ const builtin = () => {
   }
 }
 
-// Deno 2.9.6 ends an iteration where a row fails, as if that were its end.
-const canIterationFail = (sqlite: NonNullable<ReturnType<typeof builtin>>): boolean => {
+type Sqlite = NonNullable<ReturnType<typeof builtin>>
+
+const inMemory = <A>(sqlite: Sqlite, use: (database: DatabaseSync) => A): A => {
   const database = new sqlite.DatabaseSync(":memory:")
   try {
-    Array.from(database.prepare("SELECT abs(-9223372036854775807 - 1)").iterate())
-    return false
-  } catch {
-    return true
+    return use(database)
   } finally {
     database.close()
   }
 }
+
+// Deno 2.9.6 ends an iteration where a row fails, as if that were its end.
+const canIterationFail = (sqlite: Sqlite): boolean =>
+  inMemory(sqlite, (database) => {
+    try {
+      Array.from(database.prepare("SELECT abs(-9223372036854775807 - 1)").iterate())
+      return false
+    } catch {
+      return true
+    }
+  })
+
+// Node 22.23 and Deno 2.9.6 cut a text at a NUL. A mark of byte order, and several ways of being no UTF-8, are tried as well.
+const isExact = (sqlite: Sqlite): boolean =>
+  inMemory(sqlite, (database) => {
+    const row = database.prepare("SELECT CAST(x'EFBBBF610062F0908063C080EDA08064F09F9880E2' AS TEXT) AS found").get()
+    return row?.["found"] === "\uFEFFa\0b\uFFFDc\uFFFD\uFFFD\uFFFD\uFFFD\uFFFDd\u{1F600}\uFFFD"
+  })
 
 /** With `isOpen`, rows are read whole before they are iterated, for as long as the database is open. */
 const make = (statement: StatementSync, isOpen: (() => boolean) | undefined): Statement => {
@@ -60,7 +77,8 @@ const make = (statement: StatementSync, isOpen: (() => boolean) | undefined): St
       for (const row of rows) plain(row)
       return rows
     },
-    values: (params, bigIntegers) => prepared(bigIntegers, true).all(...params).map((row) => Object.values(row)),
+    values: (params, bigIntegers) =>
+      prepared(bigIntegers, true).all(...params).map((row) => Array.isArray(row) ? row : Object.values(row)),
     iterate: function*(params, bigIntegers) {
       const rows = prepared(bigIntegers, false)
       for (const row of isOpen === undefined ? rows.iterate(...params) : rows.all(...params)) {

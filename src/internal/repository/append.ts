@@ -151,12 +151,14 @@ export const make = (context: Context): Pick<Repository["Type"], "append" | "pro
               `this batch has ${entries.length} and ${bytes}`
             return new InvalidOperation({ field: "", reason: "tooLarge", cure })
           }
-          const [only] = sealed
-          if (only !== undefined && sealed.length === 1 && dialect.appendsAtOnce) return typedOne(insertOne(only))
-          return Effect.map(
+          const batch = Effect.map(
             join("appending operations", Effect.forEach(chunksOf(sealed), insert)),
             (results) => results.flat().sort(([a], [b]) => a - b).map(([, result]) => result)
           )
+          const [only, ...others] = sealed
+          return only === undefined || others.length > 0
+            ? batch
+            : Effect.flatMap(dialect.appendsAtOnce, (atOnce) => atOnce ? typedOne(insertOne(only)) : batch)
         }),
 
     promote: (ids) =>

@@ -1,14 +1,20 @@
 /**
  * Hints that something was appended: from this process at once, from others by looking, and by what the database pushes.
  */
+import type { SqlError } from "@effect/sql/SqlError"
 import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { identity } from "effect/Function"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { Listener } from "../../Listener.ts"
 import type { Lane } from "../../Operation.ts"
 import type { Hint, Repository } from "../../Repository.ts"
+import type { Look } from "../dialects/Dialect.ts"
 import * as rows from "../rows.ts"
 import type { Context } from "./context.ts"
 
@@ -33,6 +39,31 @@ type Hints = Queue.Queue<Hint>
 
 // Looking is no part of an application's time: a test's clock does not drive it.
 const clock = Clock.make()
+
+/**
+ * The hints of a look that is over at once. By a timer of the runtime's own: to let a fibre sleep between looks costs
+ * several times what they do.
+ */
+const seenAtOnce = (look: Look, every: Duration.DurationInput): Stream.Stream<undefined> =>
+  Stream.asyncPush<Exit.Exit<unknown, SqlError>>((emit) =>
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        let last = look()
+        return setInterval(() => {
+          const now = look()
+          const isNews = Exit.isFailure(now) || (Exit.isSuccess(last) && now.value !== last.value)
+          if (isNews) emit.single(now)
+          if (Exit.isSuccess(now)) last = now
+        }, Duration.toMillis(every))
+      }),
+      (timer) => Effect.sync(() => clearInterval(timer))
+    ), { bufferSize: 1, strategy: "sliding" }).pipe(
+      Stream.mapEffect(Effect.matchEffect({
+        onFailure: (error) => Effect.as(Effect.logDebug(error.message), Option.none()),
+        onSuccess: () => Effect.succeed(Option.some(undefined))
+      })),
+      Stream.filterMap(identity)
+    )
 
 /** `held` are the lanes that are delivered here: nobody else need hear of them. */
 export const make = (context: Context, held: ReadonlySet<Lane>) =>
@@ -69,7 +100,7 @@ export const make = (context: Context, held: ReadonlySet<Lane>) =>
       )
     }
 
-    const { every, signature } = dialect.watch
+    const { every, look: lookAtOnce, signature } = dialect.watch
     const look = Effect.map(
       query("looking for what was appended", sql`${signature(context)}`),
       (found) => JSON.stringify(found)
@@ -78,6 +109,8 @@ export const make = (context: Context, held: ReadonlySet<Lane>) =>
     const somewhere: Hint = { lane: undefined, isCommitted: false }
     /** A hint for each change; whatever goes wrong with looking is looked at again. */
     const see = (hints: Hints) => {
+      if (lookAtOnce !== undefined)
+        return Stream.runForEach(seenAtOnce(lookAtOnce, every), () => Queue.offer(hints, somewhere))
       let last: string | undefined
       return look.pipe(
         Effect.tap((now) => {
