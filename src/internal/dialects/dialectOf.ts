@@ -4,11 +4,12 @@
 import type { SqlClient } from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
 import { DatabaseError } from "../../TrustlogError.ts"
+import * as directStatement from "../directStatement.ts"
 import type { Dialect } from "./Dialect.ts"
 
 /** Fails on a database that is not supported. */
 export const dialectOf = (client: SqlClient): Effect.Effect<Dialect, DatabaseError> => {
-  const sql = client.withoutTransforms()
+  const sql = directStatement.client(client.withoutTransforms())
   return sql.onDialectOrElse({
     sqlite: () => Effect.promise(async () => (await import("./sqlite.ts")).make(sql)),
     pg: () => Effect.promise(async () => (await import("./postgresql.ts")).make(sql)),

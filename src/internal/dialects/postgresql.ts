@@ -5,7 +5,7 @@
 import type { SqlClient } from "@effect/sql/SqlClient"
 import type { Fragment } from "@effect/sql/Statement"
 import * as Effect from "effect/Effect"
-import * as constantStatement from "../constantStatement.ts"
+import * as directStatement from "../directStatement.ts"
 import { postgresql as migrations } from "../migrations.generated.ts"
 import { marked } from "../preparedStatements.ts"
 import * as rows from "../rows.ts"
@@ -178,7 +178,7 @@ export const make = (sql: SqlClient): Dialect => {
         ), waiting AS (
           INSERT INTO ${pending} (lane, position) SELECT lane, position FROM added WHERE strategy = 'DbAndTrustlog'
         ) SELECT position, id::text AS id FROM added`.compile()
-        return constantStatement.make<{ readonly position: string; readonly id: string }>(sql, text)
+        return directStatement.constant<{ readonly position: string; readonly id: string }>(sql, text)
       }
       // One row is a statement of its own: planning what reads rows from arrays costs more than inserting one.
       const [insertOne, insertMany] = [insert(one), insert(many)]

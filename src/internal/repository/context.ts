@@ -11,6 +11,7 @@ import type { Breaker, Lease } from "../../Repository.ts"
 import { DatabaseError, LeaseLost } from "../../TrustlogError.ts"
 import type { Columns, Dialect } from "../dialects/Dialect.ts"
 import * as fragments from "../dialects/fragments.ts"
+import * as directStatement from "../directStatement.ts"
 import { storedColumns } from "../rows.ts"
 import * as tables from "../tables.ts"
 import * as transaction from "../transaction.ts"
@@ -66,7 +67,7 @@ export const make = (
   dialect: Dialect,
   options: tables.Naming & { readonly stream: string }
 ) => {
-  const sql = client.withoutTransforms()
+  const sql = directStatement.client(client.withoutTransforms())
   const names = tables.make(sql, dialect.quote, options)
   const { cursor } = names
   const now = dialect.time(0)
