@@ -6,12 +6,13 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import { SqlError } from "@effect/sql/SqlError"
 import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
 import * as Option from "effect/Option"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import type { DatabaseError } from "../TrustlogError.ts"
 import type { Bracket } from "./dialects/Dialect.ts"
 
@@ -34,19 +35,20 @@ const isOpen = <F>(connection: Connection, onFailure: (error: SqlError) => F): E
 
 /**
  * A connection of one's own until the scope closes. That of PostgreSQL's client is lost to its pool if it comes to a fibre
- * that was interrupted while it waited: so another fibre waits, and gives it back when nobody wants it any more.
+ * that was interrupted while it waited: so another fibre takes it, and gives it back. Both, because what is released by another
+ * fibre than acquired it leaves something in that one's references, for as long as it lives.
  */
 const reserve = (sql: SqlClient.SqlClient): Effect.Effect<Connection, SqlError, Scope.Scope> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
-      const scope = yield* Scope.make()
-      const giveBack = Scope.close(scope, Exit.void)
-      const waiting = yield* Effect.forkDaemon(Scope.extend(sql.reserve, scope))
-      const connection = yield* Effect.onInterrupt(
-        restore(Fiber.join(waiting)),
-        () => Effect.forkDaemon(Effect.zipRight(Fiber.await(waiting), giveBack))
+      const taken = yield* Deferred.make<Connection, SqlError>()
+      const done = yield* Deferred.make<void>()
+      const finish = Deferred.succeed(done, undefined)
+      const keeper = yield* Effect.forkDaemon(
+        Effect.scoped(Effect.zipRight(Effect.intoDeferred(sql.reserve, taken), Deferred.await(done)))
       )
-      yield* Effect.addFinalizer(() => giveBack)
+      const connection = yield* Effect.onError(restore(Deferred.await(taken)), () => finish)
+      yield* Effect.addFinalizer(() => Effect.zipRight(finish, Fiber.await(keeper)))
       return connection
     })
   )

@@ -164,7 +164,7 @@ for (const kind of kinds) {
       it.scoped("restarted in the middle of a settlement is waited for, and the page is sent again", () =>
         Effect.gen(function*() {
           const { start, stop } = yield* Own
-          const settling = once(/^DELETE .*trustlog_pending/s)
+          const settling = once(/DELETE .*trustlog_pending/s)
           yield* Effect.gen(function*() {
             const restarted = yield* settling.does(Effect.zipRight(stop, start))
             yield* insist(1)

@@ -53,7 +53,7 @@ const publisher = Layer.succeed(Publisher, {
 
 const database: Layer.Layer<SqlClient.SqlClient, unknown> = overheard(
   client(url),
-  (statement) => /^DELETE .*trustlog_pending/s.test(statement) ? halt("settling") : Effect.void
+  (statement) => /DELETE .*trustlog_pending/s.test(statement) ? halt("settling") : Effect.void
 )
 
 const worker = CursorWorker.layer.pipe(

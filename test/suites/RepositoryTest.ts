@@ -101,6 +101,32 @@ export const suite = (name: string, { client, pass }: Target): void => {
     body: Effect.Effect<void, E, Repository | SqlClient.SqlClient | Scope.Scope>
   ) => it.scoped(sentence, () => Effect.provide(body, layer))
 
+  describe(`${name}: transactions`, () => {
+    test(
+      "leave nothing with the fibre that runs them, however many those are",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        const held = yield* lease()
+        // What is set by another fibre, or restored by it, is kept on top of what was there.
+        const depth = Effect.map(
+          Effect.getFiberRefs,
+          ({ locals }) => Math.max(...Array.from(locals.values(), (values) => values.length))
+        )
+        const round = (n: number) =>
+          Effect.gen(function*() {
+            yield* repository.append([entry(n), entry(n + 1)])
+            yield* repository.transaction(repository.append([entry(n + 2)]))
+            yield* repository.page(held, everything)
+            yield* repository.renew(held, Duration.minutes(1))
+          })
+        yield* round(1)
+        const before = yield* depth
+        for (let n = 10; n < 60; n += 10) yield* round(n)
+        assert.strictEqual(yield* depth, before)
+      })
+    )
+  })
+
   describe(`${name}: append`, () => {
     test(
       "an operation is stored with every field and becomes pending",
