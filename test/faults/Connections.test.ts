@@ -9,6 +9,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Memory from "../../src/Publisher/Memory.ts"
 import { Repository } from "../../src/Repository.ts"
+import * as Trustlog from "../../src/Trustlog.ts"
 import { query } from "../servers/Database.ts"
 import * as Proxy from "../servers/Proxy.ts"
 import * as Server from "../servers/Server.ts"
@@ -80,6 +81,9 @@ describe("connections", () => {
           const [took] = yield* Effect.timed(arrived([1]))
           assert.isBelow(Duration.toMillis(took), soon)
           yield* insist(2)
+          // Of a lane that is delivered here nobody else is told.
+          const { append } = yield* Trustlog.Trustlog
+          yield* append(entry(3).operation, { lane: "new" })
           if (heard !== undefined) yield* until(Effect.sync(() => heard.length > 0))
         }).pipe(Effect.provide(application(repository(proxy.url(url)), quick)))
       }))
