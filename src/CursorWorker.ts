@@ -173,7 +173,8 @@ export const session = (
           maxBytes: config.pageBytes,
           isCaughtUp
         })
-        isCaughtUp = !page.isFull
+        // A paused lane fills, for as long as it likes.
+        isCaughtUp = !page.isFull && !page.isPaused
         const first = page.rows[0]
         if (first === undefined) {
           // With nothing to send, a log that says it is well is believed.
