@@ -3,6 +3,7 @@ import * as Statement from "@effect/sql/Statement"
 import { assert, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Tracer from "effect/Tracer"
@@ -112,6 +113,68 @@ Server.onEach((server) => {
       assert.strictEqual(statements.length, 2, JSON.stringify(statements))
       assert.isTrue(statements.every(({ statement }) => statement.includes("INSERT INTO \"operation\"")))
     }).pipe(Effect.provide(Layer.provideMerge(repository, fresh(server, { maxConnections: 1 }))), Effect.orDie))
+
+  it.scoped("few records of a lane that has caught up are settled by one statement, unless its row is locked by somebody", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const repository = yield* Repository
+      yield* repository.append([1, 2, 3, 4].map((n) => entry(n)))
+      const lease = yield* repository.acquire(laneOf("operation"), "a", Duration.minutes(1))
+      if (lease === undefined) return assert.fail("the lane is free")
+
+      /** The statements by which the next record is settled. */
+      const settled = Effect.gen(function*() {
+        const { rows } = yield* repository.page(lease, { after: 0, limit: 1, maxBytes: 8_000_000, isCaughtUp: true })
+        const said: Array<string> = []
+        const settlement = {
+          topic: "topic",
+          delivered: rows.map(({ contentHash, id, position }) => ({
+            position,
+            id,
+            contentHash: contentHash ?? "",
+            isHashed: true,
+            messageId: Uint8Array.of(1)
+          })),
+          refused: [],
+          checkpoint: undefined,
+          position: rows.at(-1)?.position ?? 0,
+          late: 0
+        }
+        yield* Statement.withTransformer(repository.settle(lease, settlement), (statement) => {
+          said.push(statement.compile()[0])
+          return Effect.succeed(statement)
+        })
+        return said
+      })
+
+      // Whoever has just begun knows nothing of the receipts before.
+      assert.isAbove((yield* settled).length, 1)
+      const [once, ...others] = yield* settled
+      assert.match(once ?? "", /UPDATE .*DELETE .*INSERT /s)
+      assert.lengthOf(others, 0)
+      assert.include(yield* repository.stats, { pending: 2, delivered: 2 })
+
+      const isLocked = yield* Effect.makeLatch()
+      const mayEnd = yield* Effect.makeLatch()
+      const somebody = yield* sql.withTransaction(
+        sql`SELECT 1 FROM trustlog_cursor WHERE name = 'lane/operation' FOR UPDATE`.pipe(
+          Effect.zipRight(isLocked.open),
+          Effect.zipRight(mayEnd.await)
+        )
+      ).pipe(Effect.fork)
+      yield* isLocked.await
+      const waiting = yield* Effect.fork(settled)
+      const waits = sql<{ readonly waiting: number }>`SELECT count(*)::int AS waiting FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'`
+      yield* Effect.repeat(waits, { until: ([row]) => row?.waiting === 1 })
+      yield* mayEnd.open
+      yield* Fiber.join(somebody)
+      assert.isAbove((yield* Fiber.join(waiting)).length, 1)
+      assert.lengthOf(yield* settled, 1)
+      assert.include(yield* repository.stats, { pending: 0, delivered: 4 })
+      const receipts = yield* repository.evidence.receipts({ lane: "operation", after: 0, limit: 10 })
+      assert.deepStrictEqual(receipts.map(({ sequence }) => sequence), [1, 2, 3, 4])
+    }).pipe(Effect.provide(Layer.provideMerge(repository, fresh(server, { maxConnections: 3 }))), Effect.orDie))
 
   it.scoped("a tracer and a transformer of statements are shown what appends, though it is given to the driver as it is", () =>
     Effect.gen(function*() {

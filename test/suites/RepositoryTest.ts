@@ -572,6 +572,67 @@ export const suite = (name: string, { client, pass }: Target): void => {
     )
 
     test(
+      "few records at a time are settled as many are: receipts chain on, whoever wrote the last, and only while the lane is held",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        const other = yield* Sql.make()
+        yield* repository.append([1, 2, 3, 4, 5].map((n) => entry(n)))
+        const held = yield* lease()
+        const next = (after: number) =>
+          Effect.map(
+            repository.page(held, { ...everything, after, limit: 1, isCaughtUp: true }),
+            ({ rows }) => rows.map((row) => delivered(row))
+          )
+        const settle = (after: number) =>
+          Effect.flatMap(next(after), (rows) => repository.settle(held, settlement(rows, after + 1)))
+        const now = repository.evidence.snapshot(repository.evidence.now)
+        const before = yield* now
+        yield* settle(0)
+        yield* settle(1)
+        yield* settle(2)
+        // Another process may deliver what is retried of the lane, and so write receipts of it.
+        yield* other.settle(held, settlement(yield* next(3), 4))
+        assert.include(yield* repository.stats, { pending: 1, delivered: 4 })
+        const receipts = yield* repository.evidence.receipts({ lane: "operation", after: 0, limit: 10 })
+        const times = [before, ...receipts.map(({ deliveredAt }) => deliveredAt), yield* now]
+        assert.deepStrictEqual(times, times.toSorted())
+        const late = yield* next(4)
+        yield* pass(11)
+        yield* lease(operationLane, "b")
+        const lost = yield* Effect.flip(repository.settle(held, settlement(late, 5)))
+        assert.strictEqual(lost._tag, "LeaseLost")
+        assert.include(yield* repository.stats, { pending: 1, delivered: 4 })
+        assert.deepStrictEqual(
+          receipts.map(({ count, firstPosition, sequence }) => [sequence, firstPosition, count]),
+          [[1, 1, 1], [2, 2, 1], [3, 3, 1], [4, 4, 1]]
+        )
+        assert.deepStrictEqual(
+          receipts.map(({ previous }) => previous),
+          [Receipt.genesis, ...receipts.slice(0, -1).map((receipt) => Receipt.hash(receipt))]
+        )
+      })
+    )
+
+    test(
+      "what another process has settled of a lane in between, and a settlement of nothing, do no harm",
+      Effect.gen(function*() {
+        const repository = yield* Repository
+        const other = yield* Sql.make()
+        yield* repository.append([1, 2, 3, 4].map((n) => entry(n)))
+        const held = yield* lease()
+        for (const n of [1, 2, 3, 4]) {
+          const { rows } = yield* repository.page(held, { ...everything, limit: 1, isCaughtUp: true })
+          const writer = n === 3 ? other : repository
+          yield* writer.settle(held, settlement(rows.map((row) => delivered(row)), n))
+          yield* repository.settle(held, settlement([], n))
+        }
+        assert.include(yield* repository.stats, { pending: 0, delivered: 4 })
+        const receipts = yield* repository.evidence.receipts({ lane: "operation", after: 0, limit: 10 })
+        assert.deepStrictEqual(receipts.map(({ sequence }) => sequence), [1, 2, 3, 4])
+      })
+    )
+
+    test(
       "the lower bound is derived from what is pending",
       Effect.gen(function*() {
         const repository = yield* Repository

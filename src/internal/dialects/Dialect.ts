@@ -50,6 +50,18 @@ export interface HorizonRow {
   readonly since: string | null
 }
 
+/** A change of one row of `trustlog_cursor`, and of other tables if that is made. */
+export interface GuardedChange {
+  readonly cursor: Fragment
+  /** The name of the row. */
+  readonly name: string
+  /** What must be so in the row. */
+  readonly where: Fragment
+  readonly set: Fragment
+  /** The other changes, each with the condition that the row was changed. */
+  readonly others: (isChanged: Fragment) => ReadonlyArray<Fragment>
+}
+
 /** A look that is over at once. */
 export type Look = () => Exit.Exit<unknown, SqlError>
 
@@ -141,6 +153,16 @@ export interface Dialect {
   readonly deleteByKey: (table: Fragment, key: string, values: ReadonlyArray<number>) => Fragment
   /** Runs statements that change different tables: where it can be, as one. */
   readonly together: (first: Fragment, ...others: ReadonlyArray<Fragment>) => Effect.Effect<unknown, SqlError>
+  /**
+   * Where one statement can change several tables: makes a change that waits for nobody, and says whether it was made. It was not
+   * where the row is locked, or is not as it must be. `clock` is an expression for the time, the same throughout a statement.
+   */
+  readonly atOnce:
+    | {
+      readonly clock: string
+      readonly change: (change: GuardedChange) => Effect.Effect<boolean, SqlError>
+    }
+    | undefined
   /** Joins `operation o` to what stands left of it: looked up by the position of each row there. */
   readonly joinOperation: (operation: Fragment, left: string) => Fragment
   /**

@@ -208,6 +208,7 @@ export const make = (sql: SqlClient): Dialect => {
       sql`DELETE t FROM JSON_TABLE(${JSON.stringify(values)}, '$[*]' COLUMNS (k BIGINT PATH '$')) AS wanted
         STRAIGHT_JOIN ${table} AS t FORCE INDEX (PRIMARY) ON t.${sql.literal(key)} = wanted.k WHERE 1 = 1`,
     together: (...statements) => fragments.oneByOne(sql, statements),
+    atOnce: undefined,
     joinOperation: (operation, left) => sql`STRAIGHT_JOIN ${operation} o ON o.position = ${sql.literal(left)}.position`,
     // Grouping by the beginning of an index skips from group to group.
     pendingLanes: ({ pending }) => sql`SELECT lane FROM ${pending} GROUP BY lane`,

@@ -213,6 +213,22 @@ export const make = (sql: SqlClient): Dialect => {
       others.length === 0
         ? sql`${first}`
         : sql`WITH ${sql.csv(others.map((other, i) => sql`${sql.literal(`also_${i}`)} AS (${other})`))} ${first}`,
+    atOnce: {
+      clock: "(SELECT clock_timestamp())",
+      // Everything hangs on the row that was changed, not on one that was seen: what is seen may be older than what is locked.
+      change: ({ cursor, name, others, set, where }) => {
+        const also = others(sql.literal("EXISTS (SELECT 1 FROM changed)"))
+        return Effect.map(
+          sql`WITH changed AS (
+              UPDATE ${cursor} SET ${set}
+              WHERE name = (SELECT name FROM ${cursor} WHERE name = ${name} FOR UPDATE SKIP LOCKED) AND ${where}
+              RETURNING 1
+            ), ${sql.csv(also.map((other, i) => sql`${sql.literal(`also_${i}`)} AS (${other})`))}
+            SELECT 1 FROM changed`,
+          (changed) => changed.length === 1
+        )
+      }
+    },
     // Any other join may read the rows of all lanes between the first and the last of a page.
     joinOperation: (operation, left) =>
       sql`CROSS JOIN LATERAL (SELECT * FROM ${operation} q WHERE q.position = ${sql.literal(left)}.position LIMIT 1) o`,

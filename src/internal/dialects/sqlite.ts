@@ -198,6 +198,7 @@ export const make = (sql: SqlClient.SqlClient): Dialect => {
       set === undefined ? sql`ON CONFLICT (name) DO NOTHING` : sql`ON CONFLICT (name) DO UPDATE SET ${set}`,
     deleteByKey: (table, key, values) => sql`DELETE FROM ${table} AS t WHERE ${isIn(`t.${key}`, values)}`,
     together: (...statements) => fragments.oneByOne(sql, statements),
+    atOnce: undefined,
     joinOperation: (operation, left) => sql`CROSS JOIN ${operation} o ON o.position = ${sql.literal(left)}.position`,
     pendingLanes: ({ pending }) =>
       sql`WITH RECURSIVE found(lane) AS (

@@ -14,6 +14,7 @@ import * as fragments from "../dialects/fragments.ts"
 import * as directStatement from "../directStatement.ts"
 import { storedColumns } from "../rows.ts"
 import * as tables from "../tables.ts"
+import { isTraced } from "../tracing.ts"
 import * as transaction from "../transaction.ts"
 
 /** A lane's row of `trustlog_cursor`. */
@@ -87,7 +88,8 @@ export const make = (
     )
 
   /** Polling would fill every trace. */
-  const silent = Effect.withTracerEnabled(false)
+  const silent = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.withFiberRuntime((fiber) => isTraced(fiber) ? Effect.withTracerEnabled(effect, false) : effect)
 
   /** A verb of one statement, or of several that need no transaction. */
   const query = <A, E, R>(doing: string, effect: Effect.Effect<A, E, R>) => silent(typed(doing)(effect))
@@ -148,11 +150,18 @@ export const make = (
     return Number(row?.paused ?? 0)
   })
 
-  /** `INSERT` of a few rows of the same columns. */
-  const insertion = (table: Fragment, rows: ReadonlyArray<Readonly<Record<string, Value>>>) => {
+  /** `INSERT` of a few rows of the same columns; with a condition, of one. */
+  const insertion = (
+    table: Fragment,
+    rows: ReadonlyArray<Readonly<Record<string, Value>>>,
+    where?: Fragment
+  ) => {
     const columns = Object.keys(rows[0] ?? {})
-    return sql`INSERT INTO ${table} (${sql.literal(columns.join(", "))}) VALUES ${
-      sql.csv(rows.map((row) => sql`(${sql.csv(columns.map((column) => sql`${row[column] ?? null}`))})`))
+    const values = rows.map((row) => sql.csv(columns.map((column) => sql`${row[column] ?? null}`)))
+    return sql`INSERT INTO ${table} (${sql.literal(columns.join(", "))}) ${
+      where === undefined
+        ? sql`VALUES ${sql.csv(values.map((row) => sql`(${row})`))}`
+        : sql`SELECT ${values[0] ?? sql.literal("")} WHERE ${where}`
     }`
   }
 

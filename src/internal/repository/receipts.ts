@@ -1,6 +1,7 @@
 /**
  * Receipts: one for every settled batch, chained within the lane.
  */
+import type { Fragment } from "@effect/sql/Statement"
 import * as Effect from "effect/Effect"
 import type { Published } from "../../Publisher.ts"
 import * as Receipt from "../../Receipt.ts"
@@ -24,8 +25,11 @@ export const make = ({ dialect, insertion, limit, receipt, sql }: Context) => {
   }
 
   return {
+    /** The hash of a lane's newest receipt, if that was written here; it may be another's since. */
+    head: (lane: string): string | undefined => sequences.get(lane)?.[0],
+
     /**
-     * The receipt of what was delivered, as its INSERT and as what it changes in the lane's row: the head and the count. The
+     * The receipt of what was delivered, as its INSERT, which may be given a condition, and as what it changes in the lane's row: the head and the count. The
      * row is locked already, or two receipts could get one number.
      */
     next: (lane: string, { now_at, value }: Pick<LaneRow, "now_at" | "value">, batch: {
@@ -48,7 +52,7 @@ export const make = ({ dialect, insertion, limit, receipt, sql }: Context) => {
         }
         const hash = Receipt.hash(sealed)
         sequences.set(lane, [hash, sealed.sequence])
-        const added = insertion(receipt, [{
+        const row = {
           lane,
           sequence: sealed.sequence,
           previous: sealed.previous,
@@ -61,8 +65,11 @@ export const make = ({ dialect, insertion, limit, receipt, sql }: Context) => {
           ledger_size: sealed.ledger?.size ?? null,
           ledger_root: sealed.ledger?.root ?? null,
           delivered_at: dialect.timestamp(sealed.deliveredAt)
-        }])
-        return { added, changes: sql`value = ${hash}, delivered = delivered + ${sealed.count}` }
+        }
+        return {
+          added: (where?: Fragment) => insertion(receipt, [row], where),
+          changes: sql`value = ${hash}, delivered = delivered + ${sealed.count}`
+        }
       })
   }
 }

@@ -161,7 +161,7 @@ export const make = (context: Context, receipts: Receipts): Pick<
           if (receipt !== undefined) {
             yield* dialect.together(
               sql`UPDATE ${cursor} SET ${receipt.changes} WHERE name = ${laneName(claim.lane)}`,
-              receipt.added,
+              receipt.added(),
               dialect.deleteByKey(retry, "position", delivered.map(({ position }) => position))
             )
           }
