@@ -101,10 +101,15 @@ const unsafeMake = (options: Options, madeAt: number): CircuitBreaker => {
 
   return {
     state: Effect.sync(() => state),
-    permit: Effect.acquireRelease(ask, giveBack),
+    // Nearly always it is closed, and then there is nothing to be given back.
+    permit: Effect.suspend(() =>
+      state.breaker === "closed"
+        ? Effect.succeed(Permit.Flow({ change }))
+        : Effect.acquireRelease(ask, giveBack)
+    ),
     succeeded: (permit) =>
-      Effect.map(Clock.currentTimeMillis, (now) => {
-        if (permit._tag !== "Probe" || permit.change !== change) return
+      permit._tag !== "Probe" ? Effect.void : Effect.map(Clock.currentTimeMillis, (now) => {
+        if (permit.change !== change) return
         failures = 0
         become("closed", now)
       }),

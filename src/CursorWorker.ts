@@ -353,7 +353,7 @@ export const session = (
 const maxFailures = 20
 
 /** A lane's worker as an actor. It ends when the lane is lost, and when it fails for too long: then it is begun anew. */
-const actor = ({ lease, lost }: LaneLease.Held) =>
+const actor = ({ lease }: LaneLease.Held) =>
   Effect.gen(function*() {
     const { scanInterval } = yield* WorkerConfig
     const { cycle } = yield* session(lease)
@@ -364,8 +364,7 @@ const actor = ({ lease, lost }: LaneLease.Held) =>
       isBound: true,
       cycle: cycle.pipe(
         Effect.map((progress) => progress.next),
-        Effect.catchTag("LeaseLost", (error) => Effect.as(Effect.logWarning(error.message), Next.Stop())),
-        Effect.raceFirst(Effect.as(lost, Next.Stop()))
+        Effect.catchTag("LeaseLost", (error) => Effect.as(Effect.logWarning(error.message), Next.Stop()))
       )
     }
   })

@@ -45,6 +45,7 @@ export const layer = <E, R, R2>(
     const host = yield* Host
     const config = yield* WorkerConfig
     const member = v4()
+    const ours = yield* Effect.scope
     const lanes = new Map<Lane, Owned>()
     /** Whether it has looked at all: a program may end before that, and has appended. */
     let hasLooked = false
@@ -61,7 +62,15 @@ export const layer = <E, R, R2>(
         const held = yield* LaneLease.hold(lane, member).pipe(Scope.extend(scope), Effect.onError(() => close(scope)))
         if (held === undefined) return yield* close(scope)
         const ref = yield* Scope.extend(Effect.flatMap(begin(held), host.start), scope)
-        lanes.set(lane, { ref, close: close(scope), keptUntil })
+        const owned = { ref, close: close(scope), keptUntil }
+        lanes.set(lane, owned)
+        const letGo = Effect.suspend(() => lanes.get(lane) === owned ? giveBack(lane, owned) : Effect.void)
+        // What is under way ends at once. Whoever waits for the loss ends with the scope, and so cannot be who closes it.
+        yield* held.lost.pipe(
+          Effect.zipRight(Effect.forkIn(Effect.uninterruptible(letGo), ours)),
+          Effect.interruptible,
+          Effect.forkIn(scope)
+        )
       }))
 
     const giveBack = (lane: Lane, owned: Owned) => Effect.zipRight(Effect.sync(() => lanes.delete(lane)), owned.close)

@@ -15,6 +15,22 @@ const isAcquirer = (value: unknown): value is Connection.Acquirer => Effect.isEf
 /** How a statement comes by its connection, the ambient transaction's or one of the pool: no client offers it otherwise. */
 const acquirerOf = (statement: Statement.Statement<unknown>): unknown => Reflect.get(statement, "acquirer")
 
+/** Clients of pools: outside of transactions their statements share what takes a connection for each by itself. */
+const pools = ["~@effect/sql-pg/PgClient", Symbol.for("@effect/sql-mysql2/MysqlClient")]
+
+/** What statements share, by how they come by it; `null` where each is given something of its own. */
+const shared = new WeakMap<Connection.Acquirer, Connection | null>()
+
+/** Whether statements share something is seen when it comes twice: only then may it be used without being acquired. */
+const share = (sql: SqlClient.SqlClient, acquirer: Connection.Acquirer): Effect.Effect<void, SqlError> => {
+  if (!pools.some((id) => Reflect.has(sql, id))) return Effect.sync(() => shared.set(acquirer, null))
+  const acquire = Effect.scoped(acquirer)
+  return Effect.map(
+    Effect.zip(acquire, acquire),
+    ([first, second]) => void shared.set(acquirer, first === second ? first : null)
+  )
+}
+
 const run = <A extends object>(
   sql: SqlClient.SqlClient,
   acquirer: Connection.Acquirer,
@@ -25,10 +41,12 @@ const run = <A extends object>(
     if (isTraced(fiber) || fiber.getFiberRef(Statement.currentTransformer)._tag === "Some") {
       return sql.unsafe<A>(text, params)
     }
+    const execute = (connection: Connection) => connection.execute(text, params, undefined)
     const open = Context.getOption(fiber.currentContext, SqlClient.TransactionConnection)
-    return open._tag === "Some"
-      ? open.value[0].execute(text, params, undefined)
-      : Effect.scoped(Effect.flatMap(acquirer, (connection) => connection.execute(text, params, undefined)))
+    if (open._tag === "Some") return execute(open.value[0])
+    const connection = shared.get(acquirer)
+    if (connection === undefined) return Effect.zipRight(share(sql, acquirer), run<A>(sql, acquirer, text, params))
+    return connection === null ? Effect.scoped(Effect.flatMap(acquirer, execute)) : execute(connection)
   })
 
 /** A statement whose text does not change, and so is put together once. */
