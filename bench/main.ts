@@ -12,6 +12,7 @@ import { drain } from "./benches/drain.ts"
 import { footprint } from "./benches/footprint.ts"
 import { latency } from "./benches/latency.ts"
 import { logs } from "./benches/logs.ts"
+import { memory } from "./benches/memory.ts"
 import { outage } from "./benches/outage.ts"
 import { profile } from "./benches/profile.ts"
 import { scale } from "./benches/scale.ts"
@@ -27,6 +28,7 @@ const benches: Readonly<Record<string, Bench>> = {
   footprint,
   latency,
   logs,
+  memory,
   outage,
   profile,
   scale,

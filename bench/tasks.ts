@@ -23,6 +23,8 @@ export interface Drained {
   readonly duplicates: number
   /** The largest resident memory that was seen, in MiB. */
   readonly memory: number
+  /** The same of each tenth of the backlog; 0 where one was over before it was looked at. */
+  readonly memoryOfTenths: ReadonlyArray<number>
 }
 
 /** What one of several processes did of a drain. */
@@ -281,7 +283,7 @@ export const tasks: { readonly [K in Task]: (store: Store, options: Options<K>) 
     let published = 0
     let began: number | undefined
     let cpu: NodeJS.CpuUsage | undefined
-    let memory = 0
+    const memory = Array.from({ length: 10 }, () => 0)
     const publish: Publish = async (messages) => {
       began ??= performance.now()
       cpu ??= process.cpuUsage()
@@ -289,7 +291,8 @@ export const tasks: { readonly [K in Task]: (store: Store, options: Options<K>) 
       published += messages.length
     }
     const watch = () => {
-      memory = Math.max(memory, process.memoryUsage.rss())
+      const tenth = Math.min(9, Math.floor(published / count * 10))
+      memory[tenth] = Math.max(memory[tenth] ?? 0, process.memoryUsage.rss() / 2 ** 20)
     }
     const watching = setInterval(watch, 100)
     try {
@@ -306,7 +309,7 @@ export const tasks: { readonly [K in Task]: (store: Store, options: Options<K>) 
         const { dead } = await store.left()
         if (dead > 0) throw new Error(`${dead} were given up although the log took all`)
         watch()
-        return { ...drained, memory: memory / 2 ** 20 }
+        return { ...drained, memory: Math.max(...memory), memoryOfTenths: memory }
       })
     } finally {
       clearInterval(watching)

@@ -95,6 +95,36 @@ describe("delivery", () => {
   )
 
   test(
+    "a lane has caught up when a page was its last, and not while it is paused: it may fill for as long as it likes",
+    Effect.gen(function*() {
+      const repository = yield* Repository
+      const pages: Array<boolean> = []
+      const noting = Layer.succeed(Repository, {
+        ...repository,
+        page: (lease, bounds) => {
+          pages.push(bounds.isCaughtUp === true)
+          return repository.page(lease, bounds)
+        }
+      })
+      yield* appended(100)
+      const session = yield* Effect.provide(begin(), noting)
+      yield* run(session)
+      // A full page, the look behind it, and the next cycle.
+      assert.deepStrictEqual(pages.splice(0), [false, false, false])
+      yield* repository.append([entry(101)])
+      yield* run(session)
+      yield* run(session)
+      assert.deepStrictEqual(pages.splice(0), [true, true])
+      yield* repository.setPaused(true)
+      yield* run(session)
+      yield* repository.setPaused(false)
+      yield* run(session)
+      yield* run(session)
+      assert.deepStrictEqual(pages.splice(0), [true, false, true])
+    })
+  )
+
+  test(
     "a record that is refused delays none of the other 99 of its page",
     Effect.gen(function*() {
       const control = yield* Memory.Control

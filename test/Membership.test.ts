@@ -28,6 +28,7 @@ import { laneOf } from "../src/Operation.ts"
 import * as Memory from "../src/Publisher/Memory.ts"
 import { Repository } from "../src/Repository.ts"
 import * as Sql from "../src/Repository/Sql.ts"
+import { LeaseLost } from "../src/TrustlogError.ts"
 import { defaults, WorkerConfig } from "../src/WorkerConfig.ts"
 import { client } from "./serverDatabase.ts"
 import { database, onEach } from "./servers/Server.ts"
@@ -155,6 +156,46 @@ it.effect("a lane that fails in one process again and again is begun anew: by an
     assert.deepStrictEqual(began, ["ill", "ill"])
     yield* ill.leave
   }).pipe(Effect.provide(layer), Logger.withMinimumLogLevel(LogLevel.None)))
+
+it.scoped("what is under way for a lane that is lost is interrupted at once, and the lane is taken anew", () =>
+  Effect.gen(function*() {
+    const repository = yield* Repository
+    const lane = laneOf("operation")
+    let isLost = false
+    const losing = Layer.succeed(Repository, {
+      ...repository,
+      renew: (lease, timeToLive) =>
+        isLost && lease.lane === lane
+          ? new LeaseLost({ lane, epoch: lease.epoch })
+          : repository.renew(lease, timeToLive)
+    })
+    const events: Array<string> = []
+    const hung = Membership.layer(({ lease }) =>
+      Effect.sync(() => {
+        if (lease.lane !== lane) return { identity: `cursor/${lease.lane}`, cycle: idle }
+        events.push(`${lease.epoch} begun`)
+        const cycle = Effect.onInterrupt(
+          Effect.never,
+          () => Effect.sync(() => events.push(`${lease.epoch} interrupted`))
+        )
+        return { identity: "cursor/operation", cycle }
+      })
+    )
+    yield* Effect.provide(Layer.build(hung), losing)
+    const pass = (seconds: number) => Effect.repeatN(TestClock.adjust("1 second"), seconds - 1)
+    yield* pass(10)
+    assert.deepStrictEqual(events, ["1 begun"])
+    isLost = true
+    // The next renewal, in three seconds at most, finds it out.
+    yield* pass(3)
+    isLost = false
+    yield* pass(10)
+    assert.deepStrictEqual(events, ["1 begun", "1 interrupted", "2 begun"])
+  }).pipe(
+    Effect.provide(layer),
+    Effect.provide(Layer.succeed(WorkerConfig, { ...defaults, shutdown: Duration.zero })),
+    Logger.withMinimumLogLevel(LogLevel.None)
+  ))
 
 it.scopedLive("a cycle that does not end holds up the end of a program for as long as it may, and no longer", () =>
   Effect.gen(function*() {

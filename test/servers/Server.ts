@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { randomBytes } from "node:crypto"
 import { inject } from "vitest"
+import * as runtime from "../runtime.ts"
 import type { Address } from "./Broker.ts"
 import { type Dialect, drop, type Place, query } from "./Database.ts"
 import type { Programs } from "./Programs.ts"
@@ -37,7 +38,13 @@ declare module "vitest" {
   }
 }
 
-const names: ReadonlyArray<Name> = ["postgresql-15", "postgresql-18", "mysql", "mariadb"]
+/** A runtime changes what the driver does, which is the same for every PostgreSQL: the older one is left to Node 20. */
+const names: ReadonlyArray<Name> = [
+  ...runtime.name === "node20" ? ["postgresql-15" as const] : [],
+  "postgresql-18",
+  "mysql",
+  "mariadb"
+]
 
 /**
  * Suites against one server. Without it they are skipped, and the run says so once on standard error; `CI=true` makes that
