@@ -10,7 +10,7 @@ import * as Tracer from "effect/Tracer"
 import * as Migrations from "../../src/Migrations.ts"
 import { laneOf } from "../../src/Operation.ts"
 import * as Memory from "../../src/Publisher/Memory.ts"
-import { Repository } from "../../src/Repository.ts"
+import { Repository, type Row } from "../../src/Repository.ts"
 import * as Sql from "../../src/Repository/Sql.ts"
 import * as Trustlog from "../../src/Trustlog.ts"
 import { range } from "../faults/scene.ts"
@@ -18,6 +18,22 @@ import { client, fresh } from "../serverDatabase.ts"
 import * as PgBouncer from "../servers/PgBouncer.ts"
 import * as Server from "../servers/Server.ts"
 import { entry } from "../workers.ts"
+
+/** What becomes of rows that are all delivered. */
+const settlementOf = (rows: ReadonlyArray<Row>) => ({
+  topic: "topic",
+  delivered: rows.map(({ contentHash, id, position }) => ({
+    position,
+    id,
+    contentHash: contentHash ?? "",
+    isHashed: true,
+    messageId: Uint8Array.of(1)
+  })),
+  refused: [],
+  checkpoint: undefined,
+  position: rows.at(-1)?.position ?? 0,
+  late: 0
+})
 
 Server.onEach((server) => {
   it.scoped.each([
@@ -61,20 +77,7 @@ Server.onEach((server) => {
           const { rows } = yield* repository.page(lease, { after, limit: pages, maxBytes: 8_000_000 })
           assert.strictEqual(rows.length, pages)
           after = rows.at(-1)?.position ?? after
-          yield* repository.settle(lease, {
-            topic: "topic",
-            delivered: rows.map(({ contentHash, id, position }) => ({
-              position,
-              id,
-              contentHash: contentHash ?? "",
-              isHashed: true,
-              messageId: Uint8Array.of(1)
-            })),
-            refused: [],
-            checkpoint: undefined,
-            position: after,
-            late: 0
-          })
+          yield* repository.settle(lease, settlementOf(rows))
           yield* repository.lowerBound(lease, after)
           yield* repository.lanes
         }
@@ -118,7 +121,7 @@ Server.onEach((server) => {
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const repository = yield* Repository
-      yield* repository.append([1, 2, 3, 4].map((n) => entry(n)))
+      yield* repository.append([1, 2, 3, 4, 5, 6].map((n) => entry(n)))
       const lease = yield* repository.acquire(laneOf("operation"), "a", Duration.minutes(1))
       if (lease === undefined) return assert.fail("the lane is free")
 
@@ -126,21 +129,7 @@ Server.onEach((server) => {
       const settled = Effect.gen(function*() {
         const { rows } = yield* repository.page(lease, { after: 0, limit: 1, maxBytes: 8_000_000, isCaughtUp: true })
         const said: Array<string> = []
-        const settlement = {
-          topic: "topic",
-          delivered: rows.map(({ contentHash, id, position }) => ({
-            position,
-            id,
-            contentHash: contentHash ?? "",
-            isHashed: true,
-            messageId: Uint8Array.of(1)
-          })),
-          refused: [],
-          checkpoint: undefined,
-          position: rows.at(-1)?.position ?? 0,
-          late: 0
-        }
-        yield* Statement.withTransformer(repository.settle(lease, settlement), (statement) => {
+        yield* Statement.withTransformer(repository.settle(lease, settlementOf(rows)), (statement) => {
           said.push(statement.compile()[0])
           return Effect.succeed(statement)
         })
@@ -152,28 +141,45 @@ Server.onEach((server) => {
       const [once, ...others] = yield* settled
       assert.match(once ?? "", /UPDATE .*DELETE .*INSERT /s)
       assert.lengthOf(others, 0)
-      assert.include(yield* repository.stats, { pending: 2, delivered: 2 })
+      assert.include(yield* repository.stats, { pending: 4, delivered: 2 })
 
-      const isLocked = yield* Effect.makeLatch()
-      const mayEnd = yield* Effect.makeLatch()
-      const somebody = yield* sql.withTransaction(
-        sql`SELECT 1 FROM trustlog_cursor WHERE name = 'lane/operation' FOR UPDATE`.pipe(
-          Effect.zipRight(isLocked.open),
-          Effect.zipRight(mayEnd.await)
-        )
-      ).pipe(Effect.fork)
-      yield* isLocked.await
+      /** Locks rows in a transaction of somebody else's; gives how to end it. */
+      const lock = (rows: Statement.Statement<unknown>) =>
+        Effect.gen(function*() {
+          const isLocked = yield* Effect.makeLatch()
+          const mayEnd = yield* Effect.makeLatch()
+          const somebody = yield* rows.pipe(
+            Effect.zipRight(isLocked.open),
+            Effect.zipRight(mayEnd.await),
+            sql.withTransaction,
+            Effect.fork
+          )
+          yield* isLocked.await
+          return Effect.zipRight(mayEnd.open, Fiber.join(somebody))
+        })
+
+      const unlockLane = yield* lock(sql`SELECT 1 FROM trustlog_cursor WHERE name = 'lane/operation' FOR UPDATE`)
       const waiting = yield* Effect.fork(settled)
       const waits = sql<{ readonly waiting: number }>`SELECT count(*)::int AS waiting FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock'`
       yield* Effect.repeat(waits, { until: ([row]) => row?.waiting === 1 })
-      yield* mayEnd.open
-      yield* Fiber.join(somebody)
+      yield* unlockLane
       assert.isAbove((yield* Fiber.join(waiting)).length, 1)
       assert.lengthOf(yield* settled, 1)
-      assert.include(yield* repository.stats, { pending: 0, delivered: 4 })
+      assert.include(yield* repository.stats, { pending: 2, delivered: 4 })
+
+      // Nor does it hold the lane's row for as long as somebody cares to hold another.
+      const unlockRecord = yield* lock(sql`SELECT 1 FROM trustlog_pending FOR UPDATE`)
+      const refusal = yield* Effect.flip(settled)
+      assert.deepInclude(refusal, { _tag: "DatabaseError", reason: "locked" })
+      yield* unlockRecord
+      yield* settled
+
+      // In a transaction that is open it has one of its own, which stays when that is rolled back.
+      yield* Effect.flip(sql.withTransaction(Effect.zipRight(settled, Effect.fail("rolled back"))))
+      assert.include(yield* repository.stats, { pending: 0, delivered: 6 })
       const receipts = yield* repository.evidence.receipts({ lane: "operation", after: 0, limit: 10 })
-      assert.deepStrictEqual(receipts.map(({ sequence }) => sequence), [1, 2, 3, 4])
+      assert.deepStrictEqual(receipts.map(({ sequence }) => sequence), [1, 2, 3, 4, 5, 6])
     }).pipe(Effect.provide(Layer.provideMerge(repository, fresh(server, { maxConnections: 3 }))), Effect.orDie))
 
   it.scoped("a tracer and a transformer of statements are shown what appends, though it is given to the driver as it is", () =>

@@ -154,8 +154,8 @@ export interface Dialect {
   /** Runs statements that change different tables: where it can be, as one. */
   readonly together: (first: Fragment, ...others: ReadonlyArray<Fragment>) => Effect.Effect<unknown, SqlError>
   /**
-   * Where one statement can change several tables: makes a change that waits for nobody, and says whether it was made. It was not
-   * where the row is locked, or is not as it must be. `clock` is an expression for the time, the same throughout a statement.
+   * Where one statement can change several tables: makes a change, and says whether it was made. It was not where the row is locked,
+   * or is not as it must be; for other rows it waits as long as a worker does. `clock` is an expression for the time, the same throughout a statement.
    */
   readonly atOnce:
     | {

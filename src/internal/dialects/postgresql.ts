@@ -72,6 +72,9 @@ const inOrder = "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off;
 const impatience = (lockSeconds: number): string =>
   `SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL lock_timeout = '${lockSeconds}s'`
 
+/** A worker waits so many seconds for what somebody else has locked. */
+const patience = 5
+
 const worker = (lockSeconds: number): Bracket => ({
   begin: [`BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; ${impatience(lockSeconds)}; ${inOrder}`],
   end: []
@@ -142,10 +145,10 @@ export const make = (sql: SqlClient): Dialect => {
     quote,
 
     host: { begin: ["BEGIN"], end: [] },
-    worker: worker(5),
+    worker: worker(patience),
     renewal: worker(1),
     snapshot: { begin: [`BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ${inOrder}`], end: [] },
-    paging: { begin: [`BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; ${impatience(5)}; ${inOrder}`], end: [] },
+    paging: { begin: [`BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; ${impatience(patience)}; ${inOrder}`], end: [] },
 
     forUpdate: sql.literal("FOR UPDATE"),
     forUpdateSkipLocked: sql.literal("FOR UPDATE SKIP LOCKED"),
@@ -216,12 +219,17 @@ export const make = (sql: SqlClient): Dialect => {
     atOnce: {
       clock: "(SELECT clock_timestamp())",
       // Everything hangs on the row that was changed, not on one that was seen: what is seen may be older than what is locked.
+      // The look at the row comes first, and so does the bound on what is waited for behind it.
       change: ({ cursor, name, others, set, where }) => {
         const also = others(sql.literal("EXISTS (SELECT 1 FROM changed)"))
         return Effect.map(
           sql`WITH changed AS (
               UPDATE ${cursor} SET ${set}
-              WHERE name = (SELECT name FROM ${cursor} WHERE name = ${name} FOR UPDATE SKIP LOCKED) AND ${where}
+              WHERE name = (
+                SELECT name FROM ${cursor}
+                WHERE name = ${name} AND set_config('lock_timeout', ${`${patience}s`}, true) IS NOT NULL
+                FOR UPDATE SKIP LOCKED
+              ) AND ${where}
               RETURNING 1
             ), ${sql.csv(also.map((other, i) => sql`${sql.literal(`also_${i}`)} AS (${other})`))}
             SELECT 1 FROM changed`,

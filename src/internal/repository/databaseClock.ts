@@ -3,8 +3,6 @@
  */
 import * as Clock from "effect/Clock"
 
-export type DatabaseClock = ReturnType<typeof make>
-
 /** Two clocks keep in step for so long, in microseconds. */
 const longest = 60_000_000
 

@@ -186,11 +186,14 @@ export const make = (context: Context, losses: Losses, receipts: Receipts): Pick
         Effect.flatMap(fence(lease), (lane) => losses.count(lease.lane, lane, error))
       ),
 
+    // A worker's changes are never part of a transaction that somebody else has open.
     settle: (lease, settlement) =>
       Effect.flatMap(
-        settleAtOnce(lease, settlement),
+        context.isInTransaction,
+        (isHosts) => isHosts ? Effect.succeed(false) : settleAtOnce(lease, settlement)
+      ).pipe(Effect.flatMap(
         (isSettled) => isSettled ? Effect.void : settleInTransaction(lease, settlement)
-      ),
+      )),
 
     setBreaker: (lease, breaker) =>
       Effect.flatMap(now, (at) =>

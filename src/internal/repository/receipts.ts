@@ -29,8 +29,8 @@ export const make = ({ dialect, insertion, limit, receipt, sql }: Context) => {
     head: (lane: string): string | undefined => sequences.get(lane)?.[0],
 
     /**
-     * The receipt of what was delivered, as its INSERT, which may be given a condition, and as what it changes in the lane's row: the head and the count. The
-     * row is locked already, or two receipts could get one number.
+     * The receipt of what was delivered, as its INSERT, which may be given a condition, and as what it changes in the lane's row: the
+     * head and the count. The row is locked already, or changed only if the head is still this one: or two could get one number.
      */
     next: (lane: string, { now_at, value }: Pick<LaneRow, "now_at" | "value">, batch: {
       readonly topic: string
