@@ -85,7 +85,7 @@ export const latency: Bench = {
             return answer
           }))
 
-      // The faster rate first: by the slower one, whoever has much code has run all of it often enough for it to be compiled.
+      // The faster rate first: whoever has much code has then run more of it often enough for it to be compiled.
       for (const [perSecond, contenders] of [[1_000, both], [100, [...both, ...polling]]] as const) {
         for (const { url } of contenders) yield* Server.settle(url)
         const found = yield* together(contenders, perSecond)
@@ -131,7 +131,7 @@ export const latency: Bench = {
         conditions: [
           ...server.conditions,
           `${rounds} rounds of ${seconds} s each; a log that does nothing; messages of 600 bytes of JSON`,
-          "the faster rate first, by which all of them are warm; tables are vacuumed in between",
+          "the faster rate first, so that all of them have worked for a while; tables are vacuumed in between",
           "the clock starts for all of them before the append is called: it includes the commit, and the wait for a connection",
           "the range is that of the rounds; max is the largest of all rounds, lost the sum of what had not come when nothing had come for 5 s; " +
           "CPU is of one processor: of the application and the worker together, of the worker alone where another process appends",
